@@ -1,0 +1,1 @@
+"""One file per board: clock, link, top level."""

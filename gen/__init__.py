@@ -1,0 +1,1 @@
+"""Configuration, network import, mapping, program, Verilog, models and the command line."""

@@ -1,0 +1,1 @@
+"""The numpy reference, the Verilator harness and the cocotb benches."""

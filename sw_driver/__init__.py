@@ -1,0 +1,1 @@
+"""Host protocol, transports and sessions; needs numpy only."""
