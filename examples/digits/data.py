@@ -1,4 +1,4 @@
-"""The handwritten digits of scikit-learn, split once and for all, as floats and as the model's int8."""
+"""The handwritten digits of scikit-learn, split once and for all, as floats and as int8."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def split() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray
 
 
 def held_out(model: Path = MODEL) -> tuple[np.ndarray, np.ndarray]:
-    """Return the held-out images, int8 by the scale and zero point in ``model``, and their labels."""
+    """Return the held-out images as int8, by the scale that ``model`` states, and the labels."""
     graph = tflite.Model.GetRootAs(model.read_bytes(), 0).Subgraphs(0)
     quantization = graph.Tensors(graph.Inputs(0)).Quantization()
     scale, zero_point = quantization.Scale(0), quantization.ZeroPoint(0)
