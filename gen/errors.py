@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-__all__ = ["ModelError", "OarlockError"]
+__all__ = ["ConfigError", "ModelError", "OarlockError"]
 
 
 class OarlockError(Exception):
@@ -13,5 +13,10 @@ class OarlockError(Exception):
 class ModelError(OarlockError):
     """A network file that cannot be read, is damaged, or holds something unsupported.
 
-    The text starts with the file's path: ``model.tflite: operator 3 (TRANSPOSE_CONV) is not supported``.
+    The text starts with the file's path: ``model.tflite: operator 3 (TRANSPOSE_CONV) is not
+    supported``.
     """
+
+
+class ConfigError(OarlockError, ValueError):
+    """A configuration value out of its range, or an unknown key."""

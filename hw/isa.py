@@ -146,7 +146,7 @@ CONV_FIELDS: tuple[Field, ...] = (
     ("k_count", 16), ("k_count_last", 16),            # window entries of a pass; of the last channel chunk
     ("entries_next", 16), ("m_count", 8), ("u_count", 8),
     ("filter_base", 16), ("filter_step", 16),
-    ("p_last", 8), ("u_last", 8), ("group_count", 8),
+    ("p_count", 8), ("p_last", 8), ("u_last", 8), ("group_count", 8),
     ("q_limit", 16), ("flush_count", 8), ("beat_count", 8),
     # Drain.
     ("out_base", 24), ("low", -8),

@@ -1,0 +1,159 @@
+"""The configuration of an accelerator: one frozen dataclass, named presets, a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+
+from ..hw import isa
+from .errors import ConfigError
+
+
+__all__ = ["PRESETS", "ArrayConfig", "load_config"]
+
+DATAFLOWS = ("row-stationary",)
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """Everything that decides the Verilog.
+
+    Parameters
+    ----------
+    rows, cols : :class:`int`
+        PEs down and across, 1 to 16 each.
+    ifmap_depth : :class:`int`
+        Entries of a PE's ifmap scratchpad, a power of two, 16 to 256.
+    filter_depth : :class:`int`
+        Weights (bytes) in a PE's filter scratchpad, a power of two, 64 to 32768.
+    psum_depth : :class:`int`
+        Partial sums in each of a PE's two banks, a power of two, 1 to 64.
+    word_bytes : :class:`int`
+        Bytes the global buffer reads and writes a cycle: 4, 8, 16 or 32.
+    buffer_bytes : :class:`int`
+        Size of the global buffer, a multiple of ``2 * word_bytes``.
+    lanes : :class:`int`
+        Outputs that post-processing finishes a cycle, 1 to ``min(16, word_bytes)``.
+    parameter_depth : :class:`int`
+        Output channels whose requantization parameters fit at once.
+    program_depth : :class:`int`
+        32-bit words of program memory.
+    zero_gating : :class:`bool`
+        Skip the filter read and the multiplication where the activation is zero.
+    dataflow : :class:`str`
+        ``"row-stationary"``.
+    clock_hz : :class:`int`
+        Clock at which latencies are stated. Not part of the digest.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    rows: int
+    cols: int
+    ifmap_depth: int = 64
+    filter_depth: int = 2048
+    psum_depth: int = 16
+    word_bytes: int = 16
+    buffer_bytes: int = 81920
+    lanes: int = 12
+    parameter_depth: int = 4096
+    program_depth: int = 4096
+    zero_gating: bool = True
+    dataflow: str = "row-stationary"
+    clock_hz: int = 80_000_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = {"bool": bool, "str": str}.get(str(field.type), int)
+            if type(value) is not kind:
+                raise ConfigError(f"{field.name} must be of type {kind.__name__}, not {value!r}")
+
+        def require(name: str, ok: bool, rule: str) -> None:
+            if not ok:
+                raise ConfigError(f"{name} must be {rule}, not {getattr(self, name)!r}")
+
+        require("rows", 1 <= self.rows <= 16, "1 to 16")
+        require("cols", 1 <= self.cols <= 16, "1 to 16")
+        require("ifmap_depth", _power_of_two(self.ifmap_depth) and 16 <= self.ifmap_depth <= 256,
+                "a power of two from 16 to 256")
+        require("filter_depth", _power_of_two(self.filter_depth) and 64 <= self.filter_depth <= 32768,
+                "a power of two from 64 to 32768")
+        require("psum_depth", _power_of_two(self.psum_depth) and self.psum_depth <= 64,
+                "a power of two from 1 to 64")
+        require("word_bytes", self.word_bytes in (4, 8, 16, 32), "4, 8, 16 or 32")
+        require("buffer_bytes", self.buffer_bytes % (2 * self.word_bytes) == 0
+                and 1024 <= self.buffer_bytes <= 1 << 23,
+                "a multiple of 2 * word_bytes from 1024 to 8388608")
+        require("lanes", 1 <= self.lanes <= min(16, self.word_bytes),
+                "1 to the smaller of 16 and word_bytes")
+        require("parameter_depth", 16 <= self.parameter_depth <= 65536, "16 to 65536")
+        require("program_depth", 2 * isa.conv_words(self.rows, self.cols) <= self.program_depth
+                and self.program_depth <= 65536,
+                "room for two descriptors, and at most 65536")
+        require("dataflow", self.dataflow in DATAFLOWS, " or ".join(DATAFLOWS))
+        require("clock_hz", self.clock_hz > 0, "positive")
+
+    @property
+    def pes(self) -> int:
+        """Number of processing elements."""
+        return self.rows * self.cols
+
+    @cached_property
+    def digest(self) -> int:
+        """Return 64 bits that identify the hardware: configuration and interface version."""
+        values = asdict(self)
+        del values["clock_hz"]
+        text = json.dumps([isa.VERSION, values], sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+    def info(self) -> dict[str, int]:
+        """Return what the device answers to ``INFO``, by the names of :data:`isa.INFO_FIELDS`."""
+        values = {
+            "magic": isa.MAGIC, "version": isa.VERSION,
+            "digest_low": self.digest & 0xFFFFFFFF, "digest_high": self.digest >> 32,
+            "dataflow": DATAFLOWS.index(self.dataflow), "zero_gating": int(self.zero_gating),
+        }
+        return {name: values[name] if name in values else getattr(self, name)
+                for name in isa.INFO_FIELDS}
+
+
+PRESETS: dict[str, ArrayConfig] = {
+    "tiny": ArrayConfig(rows=4, cols=4, ifmap_depth=32, word_bytes=8, buffer_bytes=32768, lanes=2,
+                        parameter_depth=1024, program_depth=2048, clock_hz=50_000_000),
+    "ulx3s-85f": ArrayConfig(rows=12, cols=12),
+}
+
+
+def load_config(preset: str, *, file: Path | None = None, **overrides: object) -> ArrayConfig:
+    """Return a preset, changed by a TOML file and then by keyword.
+
+    Raises
+    ------
+    ConfigError
+        If the preset is unknown, the file can't be read, or a key or value is wrong.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    values: dict[str, object] = {}
+    if file is not None:
+        try:
+            values.update(tomllib.loads(file.read_text()))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{file}: {error}") from error
+    values.update(overrides)
+    unknown = set(values) - {field.name for field in fields(ArrayConfig)}
+    if unknown:
+        raise ConfigError(f"configuration has no key {sorted(unknown)[0]!r}")
+    return replace(PRESETS[preset], **values)  # type: ignore[arg-type]
