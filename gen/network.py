@@ -59,12 +59,13 @@ class Layer:
     inputs, output : tuple of :class:`str`, :class:`str`
         Tensor names (constants are not among them). Two inputs for ``add``, one otherwise.
     weights : int8 array or None
-        ``conv``: (M, R, S, C). ``depthwise_conv``: (R, S, M) with M = C * multiplier and output channel
-        ``m`` reading input channel ``m // multiplier``. ``fully_connected``: (M, C).
+        ``conv``: (M, R, S, C). ``depthwise_conv``: (R, S, M) with M = C * multiplier, where output
+        channel ``m`` reads input channel ``m // multiplier``. ``fully_connected``: (M, C).
     bias : int32 array (M,) or None
         Zeros where the file has none.
     multiplier, shift : int64 arrays (M,)
-        Requantization ``(q31, s)`` of numerics.md: ``M = q31 * 2**(s - 31)``. For ``mean``: one element.
+        Requantization ``(q31, s)`` of numerics.md: ``M = q31 * 2**(s - 31)``. One element for
+        ``mean``, whose ``bias`` has one too: minus the sum of the input's zero points.
     stride : (y, x)
         Strides of convolutions and pools.
     padding : ((top, bottom), (left, right))
@@ -73,6 +74,8 @@ class Layer:
         Kernel height and width of convolutions and pools.
     activation : (low, high)
         Clamp of the fused activation, as int8 values.
+    beta : :class:`float`
+        Factor before the exponential of ``softmax``.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Layer:
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     window: tuple[int, int] = (1, 1)
     activation: tuple[int, int] = (-128, 127)
+    beta: float = 1.0
 
     def macs(self, tensors: dict[str, Tensor]) -> int:
         """Multiply-accumulates of one inference, padding included; 0 for layers without weights."""

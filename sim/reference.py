@@ -1,154 +1,48 @@
 """Integer-exact int8 operators of TFLite in numpy: the golden model of everything in ``hw/``.
 
-Feature maps are ``(N, H, W, C)`` int8 with any batch ``N``; results are new int8 arrays. Formulas come
-from TFLite's 8-bit quantization specification and its kernels, and were measured against LiteRT
-(``tests/sim/test_reference.py``); nothing here is derived from the RTL.
+Feature maps are ``(N, H, W, C)`` int8 with any batch ``N``; results are new int8 arrays. Formulas
+come from TFLite's 8-bit quantization specification and its kernels, and were measured against
+LiteRT (``tests/sim/test_reference.py``); nothing here is derived from the RTL.
 
 There are two rounding rules (:data:`Rounding`):
 
 ``"single"``
     One rounding, half towards plus infinity: what LiteRT computes by default.
 ``"double"``
-    Two roundings, as gemmlowp does it: LiteRT's reference kernels for convolutions, and every operator
-    of TFLite Micro. Fully connected layers round twice too here, although LiteRT's reference kernel of
-    that one operator rounds once.
+    Two roundings, as gemmlowp does it: LiteRT's reference kernels for convolutions, and every
+    operator of TFLite Micro. Fully connected layers round twice too here, although LiteRT's
+    reference kernel of that one operator rounds once.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Literal
-
 import numpy as np
+
+from .fixed_point import (
+    AddParameters,
+    Rounding,
+    add_parameters,
+    mean_parameters,
+    quantize_multiplier,
+    reciprocal,
+    requantize,
+    scale_accumulator,
+)
 
 
 __all__ = [
-    "Rounding", "accumulate_conv2d", "accumulate_depthwise", "accumulate_fully_connected",
-    "average_pool", "conv2d", "depthwise_conv2d", "fully_connected", "max_pool", "mean",
-    "mean_parameters", "output_size", "pad", "quantize_multiplier", "reciprocal", "requantize",
-    "scale_accumulator",
+    "AddParameters", "Rounding", "accumulate_conv2d", "accumulate_depthwise",
+    "accumulate_fully_connected", "add", "add_parameters", "average_pool", "conv2d",
+    "depthwise_conv2d", "dequantize", "fully_connected", "max_pool", "mean", "mean_parameters",
+    "output_size", "pad", "quantize", "quantize_multiplier", "reciprocal", "requantize", "reshape",
+    "scale_accumulator", "softmax",
 ]
 
-Rounding = Literal["single", "double"]
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
-INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 # Elements of the largest im2col matrix built at once; larger batches are cut.
 PATCH_ELEMENTS = 1 << 23
-
-
-def quantize_multiplier(real: float) -> tuple[int, int]:
-    """Write a positive real factor as ``q31 * 2**(shift - 31)``.
-
-    Parameters
-    ----------
-    real : :class:`float`
-        Factor, zero or positive, computed in double precision.
-
-    Returns
-    -------
-    (q31, shift)
-        ``2**30 <= q31 < 2**31`` and ``-31 <= shift <= 30``. Factors below ``2**-32`` become ``(0, 0)``
-        and those from ``2**30`` on ``(2**31 - 1, 30)``.
-
-    Raises
-    ------
-    ValueError
-        If ``real`` is negative or not finite.
-
-    Source: ``QuantizeMultiplier`` in TFLite's ``kernels/internal/quantization_util.cc``.
-    """
-    if not (math.isfinite(real) and real >= 0):
-        raise ValueError(f"Factor must be finite and not negative, not {real!r}")
-    fraction, shift = math.frexp(real)
-    # frexp's fraction times 2**31 is below 2**53, so adding a half is exact.
-    q31 = math.floor(fraction * (1 << 31) + 0.5)
-    if q31 == 1 << 31:
-        q31, shift = q31 // 2, shift + 1
-    if shift < -31 or q31 == 0:
-        return 0, 0
-    if shift > 30:
-        return INT32_MAX, 30
-    return q31, shift
-
-
-def scale_accumulator(
-    acc: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, rounding: Rounding,
-) -> np.ndarray:
-    """Multiply int32 values by ``multiplier * 2**(shift - 31)`` and round.
-
-    This is the one arithmetic unit behind every requantization, and the function that the hardware's
-    requantizer implements. A positive shift is applied first, saturating to int32; TFLite leaves that
-    overflow undefined, and no int8 result depends on it.
-
-    Parameters
-    ----------
-    acc : integer array
-        Values within int32.
-    multiplier, shift : integer or integer array
-        ``0 <= multiplier < 2**31`` and ``-31 <= shift <= 30``, broadcast against ``acc``.
-    rounding : :data:`Rounding`
-        ``"single"``: ``(acc * multiplier + 2**(30 - shift)) >> (31 - shift)``. ``"double"``: a rounding
-        doubling high multiply, then a right shift that rounds half away from zero.
-
-    Returns
-    -------
-    int64 array
-        Values within int32.
-
-    Source: ``MultiplyByQuantizedMultiplier`` in TFLite's ``kernels/internal/common.h``, with and without
-    ``TFLITE_SINGLE_ROUNDING``; ``SaturatingRoundingDoublingHighMul`` and ``RoundingDivideByPOT`` of
-    gemmlowp, of which the former is always used with a positive factor here.
-    """
-    if rounding not in ("single", "double"):
-        raise ValueError(f"Rounding must be 'single' or 'double', not {rounding!r}")
-    acc = np.asarray(acc, dtype=np.int64)
-    multiplier = np.asarray(multiplier, dtype=np.int64)
-    shift = np.asarray(shift, dtype=np.int64)
-    if np.any(shift > 0):
-        acc = np.clip(acc << np.maximum(shift, 0), INT32_MIN, INT32_MAX)
-    right = np.maximum(-shift, 0)
-    product = acc * multiplier
-    if rounding == "single":
-        total = right + 31
-        product += np.int64(1) << (total - 1)
-        product >>= total
-        return product
-    product += 1 << 30
-    product >>= 31
-    half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
-    # Without a shift there is nothing to round and nothing to take back for negative values.
-    product += half
-    product -= (product < half) & (right > 0)
-    product >>= right
-    return product
-
-
-def requantize(
-    acc: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, *, zero_point: int,
-    low: int = -128, high: int = 127, rounding: Rounding = "single",
-) -> np.ndarray:
-    """Scale int32 accumulators to int8 activations.
-
-    Parameters
-    ----------
-    acc : integer array (..., M)
-        Accumulators, within int32.
-    multiplier, shift : integer or array (M,)
-        See :func:`scale_accumulator`.
-    zero_point : :class:`int`
-        Zero point of the output, added after scaling.
-    low, high : :class:`int`
-        Range of the fused activation, as int8 values; the result is clamped to it.
-
-    Returns
-    -------
-    int8 array (..., M)
-    """
-    out = scale_accumulator(acc, multiplier, shift, rounding)
-    out += zero_point
-    return np.clip(out, low, high, out=out).astype(np.int8)
 
 
 def output_size(size: int, window: int, stride: int, padding: Pair) -> int:
@@ -165,14 +59,18 @@ def _taps(x: np.ndarray, window: Pair, stride: Pair, padding: Padding, value: in
 
 
 def _matmul(patches: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Multiply integer-valued float matrices (L, K) and (K, M) exactly; returns int32."""
-    return (patches @ weights).astype(np.int64).astype(np.int32)
+    """Multiply integer-valued float matrices (L, K) and (K, M) exactly; returns int32, wrapped."""
+    product = patches @ weights
+    if product.dtype == np.float32:
+        return product.astype(np.int32)
+    return product.astype(np.int64).astype(np.int32)
 
 
 def _float_type(weights: np.ndarray) -> type[np.floating]:
     """Return the narrowest float type in which sums over axis 0 of (K, M) weights are exact.
 
-    Every partial sum, in whatever order BLAS adds, is an integer of at most 255 * sum(abs(weights)).
+    Every partial sum, in whatever order BLAS adds, is an integer of at most 255 *
+    sum(abs(weights)).
     """
     bound = 255 * int(np.abs(weights.astype(np.int64)).sum(axis=0).max(initial=0))
     return np.float32 if bound < 1 << 24 else np.float64
@@ -329,29 +227,6 @@ def fully_connected(
                       low=activation[0], high=activation[1], rounding=rounding)
 
 
-def reciprocal(n: int) -> tuple[int, int]:
-    """Return (q, e) so that ``t // n == (t * q) >> (31 + e)`` for the sums of a pool of ``n`` values.
-
-    Exact for ``0 <= t <= 128 * n + n // 2`` as long as ``n < 2**22``: ``q`` is at most one unit above
-    ``2**(31 + e) / n``, which adds less than ``t / 2**(31 + e) < 1 / n`` to the quotient.
-
-    Parameters
-    ----------
-    n : :class:`int`
-        Number of averaged values, from 1 to ``2**22 - 1``.
-
-    Returns
-    -------
-    (q, e)
-        ``2**30 <= q < 2**31``; ``e`` is ``floor(log2(n))``, and one less for powers of two, whose ``q``
-        would otherwise be ``2**31``. ``reciprocal(1) == (2**30, -1)``.
-    """
-    if not 1 <= n < 1 << 22:
-        raise ValueError(f"Count must be in 1..2**22 - 1, not {n!r}")
-    e = (n - 1).bit_length() - 1
-    return -(-(1 << (31 + e)) // n), e
-
-
 def _window_bounds(size: int, window: int, stride: int, padding: Pair) -> np.ndarray:
     """Return first and one-past-last valid index (2, P) of every window along an axis."""
     start = np.arange(output_size(size, window, stride, padding)) * stride - padding[0]
@@ -364,8 +239,8 @@ def average_pool(
 ) -> np.ndarray:
     """Average windows: AVERAGE_POOL_2D, the same under both rounding rules.
 
-    Sums the raw values of the positions inside the image, adds or subtracts half their number and divides,
-    truncating. Input and output have the same quantization.
+    Sums the raw values of the positions inside the image, adds or subtracts half their number and
+    divides, truncating. Input and output have the same quantization.
 
     Parameters
     ----------
@@ -404,17 +279,6 @@ def max_pool(
     return np.clip(windows.max(axis=(-2, -1)), *activation).astype(np.int8)
 
 
-def mean_parameters(scale_in: float, scale_out: float, count: int) -> tuple[int, int]:
-    """Return (q31, shift) of MEAN over ``count`` positions: the division is part of the factor.
-
-    Source: ``QuantizedMeanOrSum`` in TFLite's ``reference/reduce.h``.
-    """
-    q31, shift = quantize_multiplier(scale_in / scale_out)
-    # The quotient is truncated; the shift keeps it within a bit of full precision.
-    extra = min(count.bit_length() - 1, 32, 31 + shift)
-    return (q31 << extra) // count, shift - extra
-
-
 def mean(
     x: np.ndarray, multiplier: int, shift: int, *, input_zero_point: int, output_zero_point: int,
     rounding: Rounding = "single",
@@ -427,6 +291,8 @@ def mean(
         Activations.
     multiplier, shift : :class:`int`
         From :func:`mean_parameters`.
+    input_zero_point, output_zero_point, rounding
+        As in :func:`conv2d`.
 
     Returns
     -------
@@ -442,3 +308,94 @@ def mean(
 def pad(x: np.ndarray, *, padding: Padding, zero_point: int) -> np.ndarray:
     """Surround feature maps (N, H, W, C) with the zero point: PAD."""
     return np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=zero_point)
+
+
+def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Give each of the N inputs another shape, without the batch: RESHAPE."""
+    return x.reshape(len(x), *shape)
+
+
+def add(
+    a: np.ndarray, b: np.ndarray, parameters: AddParameters, *, zero_points: tuple[int, int, int],
+    activation: Pair = (-128, 127), rounding: Rounding = "single",
+) -> np.ndarray:
+    """Add two tensors of one shape but of different quantization: ADD.
+
+    Parameters
+    ----------
+    a, b : int8 arrays of one shape
+        Operands.
+    parameters : :class:`AddParameters`
+        From :func:`add_parameters` with the same ``rounding``.
+    zero_points : tuple of three :class:`int`
+        Of ``a``, ``b`` and the output.
+    activation, rounding
+        As in :func:`conv2d`.
+
+    Returns
+    -------
+    int8 array of the operands' shape
+
+    Source: :class:`AddParameters`.
+    """
+    total = np.zeros(a.shape, dtype=np.int64)
+    for k, x in enumerate((a, b)):
+        shifted = (x.astype(np.int64) - zero_points[k]) << parameters.left_shift
+        total += scale_accumulator(shifted, parameters.multipliers[k], parameters.shifts[k],
+        rounding)
+    return requantize(total, parameters.multipliers[2], parameters.shifts[2],
+                      zero_point=zero_points[2], low=activation[0], high=activation[1],
+                      rounding=rounding)
+
+
+def softmax(
+    x: np.ndarray, *, scale: float, beta: float = 1.0, output_scale: float = 1 / 256,
+    output_zero_point: int = -128,
+) -> np.ndarray:
+    """Turn the scores along the last axis into probabilities: SOFTMAX, in float32 like TFLite.
+
+    Parameters
+    ----------
+    x : int8 array (..., C)
+        Scores.
+    scale, beta : :class:`float`
+        Scale of the input; factor before the exponential.
+    output_scale, output_zero_point : :class:`float`, :class:`int`
+        Quantization of the output; TFLite allows only the defaults.
+
+    Returns
+    -------
+    int8 array (..., C)
+
+    Source: ``optimized_ops::Softmax`` and ``PopulateSoftmaxLookupTable`` in TFLite's
+    ``optimized_ops.h``: a table of exponentials, summed in order, and one rounding at the end.
+    """
+    factor = np.float32(-scale) * np.float32(beta)
+    # exp in double and rounded once: the float32 exponential of the C library to within its own
+    # error.
+    exponents = (factor * np.arange(256, dtype=np.float32)).astype(np.float64)
+    table = np.exp(exponents).astype(np.float32)
+    values = table[x.max(axis=-1, keepdims=True).astype(np.int16) - x]
+    # cumsum adds one after the other, as C does; sum would add in pairs and round differently.
+    total = values.cumsum(axis=-1, dtype=np.float32)[..., -1:]
+    inverse = np.float32(1) / (total * np.float32(output_scale))
+    rounded = np.floor(values * inverse + np.float32(0.5)).astype(np.int32)
+    return np.clip(rounded + output_zero_point, -128, 127).astype(np.int8)
+
+
+def quantize(x: np.ndarray, *, scale: float, zero_point: int) -> np.ndarray:
+    """Turn float32 into int8: QUANTIZE, rounding half away from zero.
+
+    Source: ``reference_ops::AffineQuantize``.
+    """
+    real = np.asarray(x, dtype=np.float32) / np.float32(scale)
+    rounded = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
+    return np.clip(rounded + zero_point, -128, 127).astype(np.int8)
+
+
+def dequantize(x: np.ndarray, *, scale: float, zero_point: int) -> np.ndarray:
+    """Turn int8 into float32: DEQUANTIZE.
+
+    Source: ``reference_ops::Dequantize``, which multiplies in double.
+    """
+    return (np.float64(scale) * (x.astype(np.int32) - zero_point)).astype(np.float32)
