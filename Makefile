@@ -19,7 +19,8 @@ PIP := $(BIN)/python -m pip --no-input --disable-pip-version-check -qq
 # Verilator builds its models with make, and must not inherit our flags and job server.
 CLEAN_ENV := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES
 
-.DELETE_ON_ERROR:
+# The checks stand first among the prerequisites, so they speak before anything is made.
+.NOTPARALLEL:
 .PHONY: help demo test setup lint clean check check-cocotb
 
 help:
@@ -32,21 +33,22 @@ help:
 	@echo 'PYTHON=... chooses the interpreter (now $(PYTHON))'
 
 
-demo: $(VENV)/.demo
+demo: check $(VENV)/.demo
 	@$(CLEAN_ENV) $(BIN)/python examples/digits/evaluate.py --preset $(PRESET) \
 	    $(if $(COUNT),--count $(COUNT))
 
 # pytest runs even when lint complains: one run tells everything, and its closing line comes last.
-test: $(VENV)/.test
-	@status=0; \
-	$(BIN)/ruff check . || status=1; \
-	$(CLEAN_ENV) $(BIN)/python -m pytest $(PYTEST_ARGS) || status=$$?; \
-	exit $$status
+test: check check-cocotb $(VENV)/.test
+	@lint=0; tests=0; \
+	$(BIN)/ruff check . || lint=$$?; \
+	$(CLEAN_ENV) $(BIN)/python -m pytest $(PYTEST_ARGS) || tests=$$?; \
+	[ $$lint = 0 ] || echo 'lint failed: its complaints stand above the output of pytest' >&2; \
+	[ $$lint = 0 ] && [ $$tests = 0 ]
 
-lint: $(VENV)/.test
+lint: check $(VENV)/.test
 	@$(BIN)/ruff check .
 
-setup: $(VENV)/.demo $(VENV)/.test
+setup: check check-cocotb $(VENV)/.demo $(VENV)/.test
 
 
 # What must be there before anything is done. Everything missing is named in one go.
@@ -81,7 +83,7 @@ check-cocotb: check
 
 define FIND_LIBPYTHON
 import ctypes, os, sys, sysconfig
-name = sysconfig.get_config_var("INSTSONAME") or ""
+name = sysconfig.get_config_var("INSTSONAME") or "libpython.so"
 for candidate in (os.path.join(sysconfig.get_config_var("LIBDIR") or "", name), name):
     try:
         ctypes.CDLL(candidate)
@@ -100,18 +102,17 @@ export FIND_LIBPYTHON
 
 
 # Stamps, not .venv/bin/python: that one exists as well when the making of it was interrupted.
-# The checks are order-only: they run every time and never make a stamp old.
-$(VENV)/.made: | check
+$(VENV)/.made:
 	@echo 'Making $(VENV) with $(PYTHON) ...'
 	@'$(PYTHON)' -m venv '$(VENV)'
 	@touch '$@'
 
-$(VENV)/.demo: pyproject.toml $(VENV)/.made | check
+$(VENV)/.demo: pyproject.toml $(VENV)/.made
 	@echo 'Installing Oarlock and what the demo needs into $(VENV) (a minute or two) ...'
 	@$(PIP) install -e '.[demo]'
 	@touch '$@'
 
-$(VENV)/.test: pyproject.toml $(VENV)/.made | check check-cocotb
+$(VENV)/.test: pyproject.toml $(VENV)/.made
 	@echo 'Installing Oarlock and what the tests need into $(VENV) (a minute or two) ...'
 	@$(PIP) install -e '.[test]'
 	@touch '$@'
