@@ -1,0 +1,187 @@
+"""A row of PEs, the registers that control it, and the bus that feeds it."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import isa
+from .delay import delay
+from .descriptor import layout
+from .processing_element import ProcessingElement, activation_layout
+
+
+__all__ = ["ArrayRow", "drain_token", "filter_word", "load_token", "mac_token"]
+
+
+def load_token(*, ifmap_depth, word_bytes):
+    """Lay out one word of the ifmap on its way down the rows."""
+    return data.StructLayout({
+        "valid": 1, "sync": 1, "start": range(ifmap_depth), "tag": 8,
+        "lanes": data.ArrayLayout(activation_layout, word_bytes)})
+
+
+def mac_token(*, cols, ifmap_depth, filter_depth, psum_depth):
+    """Lay out the control of one MAC of every PE.
+
+    ``whole`` are the columns that work on every filter of the block, ``part`` those that have filters
+    only below a limit; ``below`` and ``at`` tell where ``u`` stands to it.
+    """
+    return data.StructLayout({
+        "valid": 1, "position": range(ifmap_depth), "filter": range(filter_depth),
+        "first": 1, "bank": 1, "u": range(psum_depth), "below": 1, "at": 1,
+        "whole": cols, "part": cols})
+
+
+def drain_token(*, psum_depth):
+    """Lay out the control of one slot of the partial-sum chain."""
+    return data.StructLayout({"valid": 1, "bank": 1, "u": range(psum_depth), "group": 5})
+
+
+def filter_word(*, cols, filter_depth):
+    """Lay out one word for the filter scratchpads: a weight for each of four rows."""
+    return data.StructLayout({
+        "valid": 1, "columns": cols, "block": 2, "address": range(filter_depth),
+        "weights": data.ArrayLayout(signed(8), 4)})
+
+
+class ArrayRow(wiring.Component):
+    """Hold what ``cols`` PEs have in common and hand all tokens to the next row a cycle later.
+
+    Parameters
+    ----------
+    index : :class:`int`
+        Position from the top; decides which weights of a filter word are for this row.
+    cols : :class:`int`
+        PEs.
+    word_bytes : :class:`int`
+        Byte lanes of a load token, of which the row takes one.
+    ifmap_depth, filter_depth, psum_depth, zero_gating
+        See :class:`ProcessingElement`.
+
+    Members
+    -------
+    row : ``In(layout(ROW_FIELDS))``
+        The row's part of the descriptor; stable while tokens are about.
+    column_tags : ``In(8).array(cols)``
+    span : ``In(8)``
+    load, mac, drain, filter : ``In(StructLayout)``
+        Tokens from the row above.
+    load_next, mac_next, drain_next, filter_next : ``Out(StructLayout)``
+        The same for the row below: the registers in which this row holds them.
+    sum_in, sum_out : ``In``, ``Out`` of ``signed(32).array(cols)``
+        The partial-sum chain. A slot that enters with ``drain`` leaves with the sums ``CHAIN_LATENCY`` cycles later.
+    took, done, gated : ``Out(5)``
+        Number of PEs that took an activation, executed a MAC, gated one.
+    """
+
+    #: From a drain token at the input to its sums at the output.
+    CHAIN_LATENCY = 1 + ProcessingElement.SUM_STAGE + 1
+
+    #: From a load token at the input to the cycle in which a MAC token may enter that reads what it brought.
+    LOAD_LATENCY = 2
+
+    def __init__(self, *, index, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, zero_gating):
+        self.index = index
+        self.cols = cols
+        self.word_bytes = word_bytes
+        self.ifmap_depth = ifmap_depth
+        self.filter_depth = filter_depth
+        self.psum_depth = psum_depth
+        self.zero_gating = zero_gating
+
+        tokens = {
+            "load": load_token(ifmap_depth=ifmap_depth, word_bytes=word_bytes),
+            "mac": mac_token(cols=cols, ifmap_depth=ifmap_depth, filter_depth=filter_depth,
+                             psum_depth=psum_depth),
+            "drain": drain_token(psum_depth=psum_depth),
+            "filter": filter_word(cols=cols, filter_depth=filter_depth),
+        }
+        super().__init__({
+            "row": In(layout(isa.ROW_FIELDS)),
+            "column_tags": In(8).array(cols),
+            "span": In(8),
+            **{name: In(shape) for name, shape in tokens.items()},
+            **{f"{name}_next": Out(shape) for name, shape in tokens.items()},
+            "sum_in": In(signed(32)).array(cols),
+            "sum_out": Out(signed(32)).array(cols),
+            "took": Out(5),
+            "done": Out(5),
+            "gated": Out(5),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        load, mac, drain, filters = (self.load_next, self.mac_next, self.drain_next, self.filter_next)
+        m.d.sync += [
+            load.eq(self.load),
+            mac.eq(self.mac),
+            drain.eq(self.drain),
+            filters.eq(self.filter),
+        ]
+
+        # The bus: this row's lane, and the tag as seen from this row.
+        m.submodules.pe_0 = first = self._pe()
+        bus = Signal(first.load.shape())
+        m.d.sync += [
+            bus.valid.eq(load.valid),
+            bus.sync.eq(load.sync),
+            bus.start.eq(load.start),
+            bus.tag.eq(load.tag - self.row.tag),
+            bus.activation.eq(load.lanes[self.row.lane[:max(1, (self.word_bytes - 1).bit_length())]]),
+        ]
+
+        # Which PEs take part: the filters of the last block may end within it.
+        exists  = mac.below | (mac.at & self.row.below_last)
+        active  = Signal(self.cols)
+        with m.If(mac.valid & self.row.used):
+            m.d.comb += active.eq(mac.whole | (mac.part & exists.replicate(self.cols)))
+
+        # What acts in later stages of the PEs is delayed here, once for all of them.
+        s1_filter = Signal.like(mac.filter)
+        m.d.sync += s1_filter.eq(mac.filter)
+        accumulate, adds = Signal(first.accumulate.shape()), Signal(first.drain.shape())
+        m.d.comb += [
+            accumulate.valid.eq(mac.valid),
+            accumulate.first.eq(mac.first),
+            accumulate.bank.eq(mac.bank),
+            accumulate.u.eq(mac.u),
+            adds.add.eq(drain.valid & self.row.used & (drain.group == self.row.group)),
+            adds.bank.eq(drain.bank),
+            adds.u.eq(drain.u),
+        ]
+        accumulate = delay(m, accumulate, ProcessingElement.SUM_STAGE, name="accumulate", reset_less=False)
+        adds = delay(m, adds, ProcessingElement.SUM_STAGE, name="adds", reset_less=False)
+
+        weight = filters.weights[self.index % 4]
+        mine   = filters.valid & (filters.block == self.index // 4)
+        counts = {"took": [], "done": [], "gated": []}
+        for column in range(self.cols):
+            pe = first if column == 0 else self._pe()
+            if column > 0:
+                m.submodules[f"pe_{column}"] = pe
+            m.d.comb += [
+                pe.load.eq(bus),
+                pe.column_tag.eq(self.column_tags[column]),
+                pe.span.eq(self.span),
+                pe.filter_write.valid.eq(mine & filters.columns[column]),
+                pe.filter_write.address.eq(filters.address),
+                pe.filter_write.weight.eq(weight),
+                pe.mac.active.eq(active[column]),
+                pe.mac.position.eq(mac.position),
+                pe.filter_address.eq(s1_filter),
+                pe.accumulate.eq(accumulate),
+                pe.drain.eq(adds),
+                pe.sum_in.eq(self.sum_in[column]),
+                self.sum_out[column].eq(pe.sum_out),
+            ]
+            for name, signals in counts.items():
+                signals.append(getattr(pe, name))
+        for name, signals in counts.items():
+            m.d.sync += getattr(self, name).eq(sum(signals))
+
+        return m
+
+    def _pe(self):
+        return ProcessingElement(ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
+                                 psum_depth=self.psum_depth, zero_gating=self.zero_gating)

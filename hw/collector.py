@@ -1,0 +1,125 @@
+"""Gather the outputs of every column into words and write them to the global buffer."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from . import isa
+from .descriptor import layout
+from .drain_scheduler import segment_job
+
+
+__all__ = ["Collector"]
+
+
+class Collector(wiring.Component):
+    """Transpose: columns deliver a byte each at a time, the buffer takes a word of one column at a time.
+
+    While one segment fills, the one before is written, one column a cycle.
+
+    Parameters
+    ----------
+    cols, lanes, word_bytes : :class:`int`
+        Of the array, of post-processing, of the global buffer.
+    depth : :class:`int`
+        Segments that may be on their way between drain scheduler and collector.
+
+    Members
+    -------
+    columns : ``In(layout(COLUMN_FIELDS)).array(cols)``
+    flush_count : ``In(8)``
+        From the descriptor; columns from this one on have nothing to write.
+    job, job_valid : ``In``
+        From :class:`DrainScheduler`, ahead of the segment's outputs.
+    valid, values : ``In(1)``, ``In(signed(8)).array(lanes)``
+        Outputs of a beat; column ``n`` takes lane ``n % lanes`` if ``mask[n]``.
+    mask, index, last : ``In``
+        Columns of the beat, byte of the segment, last beat of the segment.
+    busy : ``Out(1)``
+        A job waits, or a segment is being written.
+    write_enable, write_address, write_count, write_data : ``Out``
+        Port of the global buffer. Registered.
+    """
+
+    #: From a segment's last beat to its first write.
+    LATENCY = 2
+
+    def __init__(self, *, cols, lanes, word_bytes, depth):
+        self.cols = cols
+        self.lanes = lanes
+        self.word_bytes = word_bytes
+        self.depth = depth
+
+        super().__init__({
+            "columns": In(layout(isa.COLUMN_FIELDS)).array(cols),
+            "flush_count": In(8),
+            "job": In(segment_job(cols=cols, word_bytes=word_bytes)),
+            "job_valid": In(1),
+            "valid": In(1),
+            "values": In(signed(8)).array(lanes),
+            "mask": In(cols),
+            "index": In(range(word_bytes)),
+            "last": In(1),
+            "busy": Out(1),
+            "write_enable": Out(1),
+            "write_address": Out(24),
+            "write_count": Out(range(word_bytes + 1)),
+            "write_data": Out(8).array(word_bytes),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.jobs = jobs = SyncFIFO(width=Shape.cast(self.job.shape()).width, depth=self.depth)
+        m.d.comb += [jobs.w_data.eq(self.job), jobs.w_en.eq(self.job_valid)]
+
+        # Fill one side.
+        word   = data.ArrayLayout(8, self.word_bytes)
+        filled = [[Signal(word, name=f"filled_{side}_{n}") for n in range(self.cols)]
+                  for side in range(2)]
+        side = Signal()
+        with m.If(self.valid):
+            for n in range(self.cols):
+                with m.If(self.mask[n]):
+                    for k in range(2):
+                        with m.If(side == k):
+                            m.d.sync += filled[k][n][self.index].eq(self.values[n % self.lanes])
+            with m.If(self.last):
+                m.d.sync += side.eq(~side)
+
+        # Write the other.
+        job      = Signal(self.job.shape())
+        writing  = Signal()
+        column   = Signal(range(max(2, self.cols)))
+        finished = Signal()
+        starts   = Signal()
+        m.d.comb += [
+            starts.eq(self.valid & self.last),
+            jobs.r_en.eq(starts),
+            finished.eq(column == self.flush_count - 1),
+            self.busy.eq(self.job_valid | jobs.r_rdy | writing | self.write_enable),
+        ]
+        with m.If(starts):
+            m.d.sync += [job.eq(jobs.r_data), column.eq(0), writing.eq(1)]
+        with m.Elif(writing):
+            m.d.sync += [column.eq(column + 1), writing.eq(~finished)]
+
+        m.d.sync += self.write_enable.eq(0)
+        with m.If(writing):
+            with m.Switch(column):
+                for n in range(self.cols):
+                    with m.Case(n):
+                        count = Signal(range(self.word_bytes + 1), name=f"count_{n}")
+                        m.d.comb += count.eq(Mux(job.whole[n], job.whole_count,
+                                                 Mux(job.part[n], job.part_count, 0)))
+                        m.d.sync += [
+                            self.write_enable.eq(count != 0),
+                            self.write_count.eq(count),
+                            self.write_address.eq(job.address + self.columns[n].out_offset),
+                        ]
+                        for k in range(self.word_bytes):
+                            m.d.sync += self.write_data[k].eq(
+                                Mux(side, filled[0][n][k], filled[1][n][k]))
+
+        return m

@@ -1,0 +1,218 @@
+"""Move finished partial sums down the chain, slot by slot, and say where their outputs belong."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import isa
+from .array_row import drain_token
+from .descriptor import layout
+from .loop_nest import LoopNest
+
+
+__all__ = ["DrainScheduler", "segment_job", "slot_sideband"]
+
+
+def slot_sideband(*, cols, word_bytes):
+    """Lay out what post-processing and collector need to know of a beat of a slot.
+
+    ``index`` is the byte of the segment, ``last`` marks the last beat of a segment.
+    """
+    return data.StructLayout({
+        "valid": 1, "mask": cols, "lane_group": 4, "entry": 16, "index": range(word_bytes), "last": 1})
+
+
+def segment_job(*, cols, word_bytes):
+    """Lay out where a segment of up to ``word_bytes`` outputs of every column goes."""
+    return data.StructLayout({
+        "address": 24, "whole": cols, "part": cols,
+        "whole_count": range(word_bytes + 1), "part_count": range(word_bytes + 1)})
+
+
+class DrainScheduler(wiring.Component):
+    """Drain the banks of partial sums in the order in which they fill.
+
+    A segment of n slots takes ``max(n * beat_count, flush_count)`` cycles, so that the collector has written the
+    segment before when the next one is complete: nothing downstream ever has to say stop.
+
+    Parameters
+    ----------
+    cols, psum_depth, word_bytes : :class:`int`
+        Of the array and the global buffer.
+
+    Members
+    -------
+    conv : ``In(layout(CONV_FIELDS))``
+    beats : ``In(layout(BEAT_FIELDS)).array(cols)``
+        The descriptor; stable from ``start`` until the array is idle.
+    start : ``In(1)``
+    busy : ``Out(1)``
+        A bank is draining or waits for it.
+    bank_full, full_bank, full_whole, full_part : ``In``
+        From :class:`MacScheduler`.
+    bank_free : ``Out(1)``
+        The last slot of a bank is on its way: the bank may fill again.
+    drain : ``Out(drain_token(...))``, ``sideband`` : ``Out(slot_sideband(...))``
+        For the array. Registered.
+    job : ``Out(segment_job(...))``, ``job_valid`` : ``Out(1)``
+        A segment's last beat leaves in this cycle with ``sideband.last``.
+    """
+
+    def __init__(self, *, cols, psum_depth, word_bytes):
+        self.cols = cols
+        self.psum_depth = psum_depth
+        self.word_bytes = word_bytes
+
+        super().__init__({
+            "conv": In(layout(isa.CONV_FIELDS)),
+            "beats": In(layout(isa.BEAT_FIELDS)).array(cols),
+            "start": In(1),
+            "busy": Out(1),
+            "bank_full": In(1),
+            "full_bank": In(1),
+            "full_whole": In(cols),
+            "full_part": In(cols),
+            "bank_free": Out(1),
+            "drain": Out(drain_token(psum_depth=psum_depth)),
+            "sideband": Out(slot_sideband(cols=cols, word_bytes=word_bytes)),
+            "job": Out(segment_job(cols=cols, word_bytes=word_bytes)),
+            "job_valid": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        conv, W = self.conv, self.word_bytes
+
+        # What each full bank holds.
+        waiting = Signal(range(3))
+        bank    = Signal()
+        whole   = Array(Signal(self.cols, name=f"whole_{n}") for n in range(2))
+        part    = Array(Signal(self.cols, name=f"part_{n}") for n in range(2))
+        with m.If(self.bank_full):
+            m.d.sync += [
+                whole[self.full_bank].eq(self.full_whole),
+                part[self.full_bank].eq(self.full_part),
+            ]
+
+        # One cycle of work on a bank: a beat of a slot, or waiting for the collector to catch up.
+        bank_first = Signal(init=1)
+        work, starts = Signal(), Signal()
+        m.d.comb += [
+            work.eq(~bank_first | (waiting != 0)),
+            starts.eq(work & bank_first),
+            self.busy.eq(work),
+        ]
+        m.d.sync += waiting.eq(waiting + self.bank_full - starts)
+
+        beat, beat_last = Signal(range(self.cols + 1)), Signal()
+        u     = Signal(range(self.psum_depth))
+        group = Signal(5)
+        index = Signal(range(W))
+        slot  = Signal(16)
+        slot_last, segment_last = Signal(), Signal()
+        pads, padded_last = Signal(), Signal()
+        m.d.comb += [
+            beat_last.eq(beat == conv.beat_count - 1),
+            slot_last.eq((u == conv.u_count - 1) & (group == conv.group_count - 1)),
+            segment_last.eq(work & ~pads & beat_last & ((index == W - 1) | slot_last)),
+        ]
+        with m.If(work & ~pads):
+            m.d.sync += beat.eq(Mux(beat_last, 0, beat + 1))
+            with m.If(beat_last):
+                m.d.sync += [
+                    index.eq(Mux(segment_last, 0, index + 1)),
+                    slot.eq(Mux(slot_last, 0, slot + 1)),
+                    group.eq(Mux(group == conv.group_count - 1, 0, group + 1)),
+                ]
+                with m.If(group == conv.group_count - 1):
+                    m.d.sync += u.eq(Mux(slot_last, 0, u + 1))
+
+        cycle = Signal(range(max(256, W * self.cols + 1)))
+        long_enough, segment_ends, bank_ends = Signal(), Signal(), Signal()
+        m.d.comb += [
+            long_enough.eq(cycle + 1 >= conv.flush_count),
+            segment_ends.eq((segment_last | pads) & long_enough),
+            bank_ends.eq(segment_ends & Mux(pads, padded_last, slot_last)),
+        ]
+        with m.If(segment_last):
+            m.d.sync += padded_last.eq(slot_last)
+        with m.If(work):
+            m.d.sync += [
+                pads.eq((segment_last | pads) & ~long_enough),
+                cycle.eq(Mux(segment_ends, 0, cycle + 1)),
+                bank_first.eq(bank_ends),
+            ]
+
+        # Where this bank's outputs and parameters are.
+        m.submodules.nest = nest = LoopNest(
+            loops={"q": 16, "strip": 16, "tile": 16},
+            quantities={"address": (24, ["q", "strip", "tile"]), "entry": (16, ["tile"])})
+        m.d.comb += [
+            nest.start.eq(self.start),
+            nest.advance.eq(bank_ends),
+            nest.count_q.eq(conv.q_count),
+            nest.count_strip.eq(conv.strip_count),
+            nest.count_tile.eq(conv.tile_count),
+            nest.origin_address.eq(conv.out_base),
+            nest.step_address_q.eq(conv.out_q_step),
+            nest.step_address_strip.eq(conv.out_strip_step),
+            nest.step_address_tile.eq(conv.out_tile_step),
+            nest.origin_entry.eq(conv.parameter_base),
+            nest.step_entry_tile.eq(conv.parameter_step),
+        ]
+        with m.If(bank_ends):
+            m.d.sync += bank.eq(~bank)
+
+        beat_word = Signal(layout(isa.BEAT_FIELDS))
+        with m.Switch(beat):
+            for n, word in enumerate(self.beats):
+                with m.Case(n):
+                    m.d.comb += beat_word.eq(word)
+        m.d.comb += self.bank_free.eq(work & ~pads & (beat == 0) & slot_last)
+        m.d.sync += [
+            self.drain.valid.eq(work & ~pads & (beat == 0)),
+            self.drain.bank.eq(bank),
+            self.drain.u.eq(u),
+            self.drain.group.eq(group),
+            self.sideband.valid.eq(work & ~pads),
+            self.sideband.mask.eq(beat_word.mask),
+            self.sideband.lane_group.eq(beat_word.lane_group),
+            self.sideband.entry.eq(nest.value_entry + beat_word.parameter_offset + slot),
+            self.sideband.index.eq(index),
+            self.sideband.last.eq(segment_last),
+        ]
+
+        # The job of a segment: bytes left of a full and of the partial column.
+        offset = Signal(16)
+        whole_left, part_left = Signal(17), Signal(17)
+
+        def at_most_a_word(left):
+            return Mux(left > W, W, left)
+
+        def less_a_word(left):
+            return Mux(left > W, left - W, 0)
+
+        whole_now, part_now = Signal(17), Signal(17)
+        m.d.comb += [
+            whole_now.eq(Mux(offset == 0, conv.run_full, whole_left)),
+            part_now.eq(Mux(offset == 0, conv.run_last, part_left)),
+        ]
+        with m.If(segment_last):
+            with m.If(slot_last):
+                m.d.sync += offset.eq(0)
+            with m.Else():
+                m.d.sync += [
+                    offset.eq(offset + W),
+                    whole_left.eq(less_a_word(whole_now)),
+                    part_left.eq(less_a_word(part_now)),
+                ]
+        m.d.sync += [
+            self.job_valid.eq(segment_last),
+            self.job.address.eq(nest.value_address + offset),
+            self.job.whole.eq(whole[bank]),
+            self.job.part.eq(part[bank]),
+            self.job.whole_count.eq(at_most_a_word(whole_now)),
+            self.job.part_count.eq(at_most_a_word(part_now)),
+        ]
+
+        return m

@@ -1,0 +1,237 @@
+"""Fetch ifmap words from the global buffer and send them down the array, pass by pass."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from . import isa
+from .array_row import ArrayRow, load_token
+from .delay import delay
+from .descriptor import layout
+from .loop_nest import LoopNest
+
+
+__all__ = ["IfmapLoader"]
+
+
+class IfmapLoader(wiring.Component):
+    """Walk the ifmap loops of a CONV descriptor, one beat a cycle.
+
+    A pass starts as soon as its entries fit into the ifmap scratchpads beside those still needed; then its
+    beats follow each other without a gap. See docs/hardware.md for the loops and for what a beat is.
+
+    Parameters
+    ----------
+    ifmap_depth, word_bytes : :class:`int`
+        Of the array and of the global buffer.
+    read_latency : :class:`int`
+        Cycles from ``read_address`` to ``read_data``.
+
+    Members
+    -------
+    conv : ``In(layout(CONV_FIELDS))``
+        The descriptor; stable from ``start`` until the array is idle.
+    start : ``In(1)``
+    busy : ``Out(1)``
+        Beats are left to send.
+    release : ``In(range(ifmap_depth + 1))``
+        Scratchpad entries given back in this cycle.
+    pass_loaded : ``Out(1)``
+        A pass was sent: whoever counts it in the next cycle may send a MAC token in the one after.
+    read_enable, read_address : ``Out(1)``, ``Out(24)``
+    read_data : ``In(unsigned(8)).array(word_bytes)``
+        Port of the global buffer.
+    load : ``Out(load_token(...))``
+    """
+
+    #: Registers between the loops and the buffer's read port, and between its data and ``load``.
+    ADDRESS_STAGES, DATA_STAGES = 1, 1
+
+    def __init__(self, *, ifmap_depth, word_bytes, read_latency):
+        self.ifmap_depth = ifmap_depth
+        self.word_bytes = word_bytes
+        self.read_latency = read_latency
+
+        super().__init__({
+            "conv": In(layout(isa.CONV_FIELDS)),
+            "start": In(1),
+            "busy": Out(1),
+            "release": In(range(ifmap_depth + 1)),
+            "pass_loaded": Out(1),
+            "read_enable": Out(1),
+            "read_address": Out(24),
+            "read_data": In(8).array(word_bytes),
+            "load": Out(load_token(ifmap_depth=ifmap_depth, word_bytes=word_bytes)),
+        })
+
+    @property
+    def LATENCY(self):
+        """From the cycle of a pass's last beat to that of ``pass_loaded``.
+
+        The listener takes two more to count the pass and to send a MAC token.
+        """
+        return self.ADDRESS_STAGES + self.read_latency + self.DATA_STAGES + ArrayRow.LOAD_LATENCY - 2
+
+    def elaborate(self, platform):
+        m = Module()
+        conv = self.conv
+
+        m.submodules.nest = nest = LoopNest(
+            loops={"t": 8, "y": 8, "x": 8, "block": 8, "q_block": 8, "c_chunk": 8, "r_chunk": 8,
+                   "q": 16, "strip": 16, "tile": 16},
+            quantities={
+                "address": (24, ["t", "y", "x", "block", "q_block", "c_chunk", "r_chunk", "q", "strip",
+                                 "tile"]),
+                "row": (signed(18), ["y", "r_chunk", "strip"]),
+                "column": (signed(26), ["t", "x", "q_block", "q"]),
+                "tag": (8, ["y", "block", "q_block"]),
+                "left": (signed(18), ["t", "block", "c_chunk", "tile"]),
+            })
+
+        # A window slides only if it stays in the scratchpad, that is, if the step is one pass.
+        one_pass  = Signal()
+        whole     = Signal()
+        last_c    = nest.last_c_chunk
+        m.d.comb += [
+            one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1)),
+            whole.eq(nest.first_q | ~one_pass),
+            nest.start.eq(self.start),
+            nest.count_t.eq(Mux(last_c, conv.t_count_last, conv.t_count)),
+            nest.count_y.eq(Mux(nest.last_strip, conv.y_count_last, conv.y_count)),
+            nest.count_x.eq(Mux(whole, conv.x_first, conv.x_next)),
+            nest.count_block.eq(conv.block_count),
+            nest.count_q_block.eq(conv.q_block_count),
+            nest.count_c_chunk.eq(conv.c_chunks),
+            nest.count_r_chunk.eq(conv.r_chunks),
+            nest.count_q.eq(conv.q_count),
+            nest.count_strip.eq(conv.strip_count),
+            nest.count_tile.eq(conv.tile_count),
+
+            nest.origin_address.eq(conv.in_base + conv.x_origin),
+            nest.step_address_t.eq(conv.lane_count),
+            nest.step_address_y.eq(conv.y_stride),
+            nest.step_address_x.eq(conv.x_stride),
+            nest.step_address_block.eq(conv.block_step),
+            nest.step_address_q_block.eq(conv.q_block_step),
+            nest.step_address_c_chunk.eq(conv.c_chunk_step),
+            nest.step_address_r_chunk.eq(conv.r_chunk_addr),
+            nest.step_address_q.eq(conv.q_step),
+            nest.step_address_strip.eq(conv.strip_addr),
+            nest.step_address_tile.eq(conv.tile_step),
+
+            nest.origin_row.eq(conv.y_origin),
+            nest.step_row_y.eq(1),
+            nest.step_row_r_chunk.eq(conv.r_chunk_rows),
+            nest.step_row_strip.eq(conv.strip_rows),
+
+            nest.origin_column.eq(conv.x_origin),
+            nest.step_column_t.eq(Mux(conv.fold, conv.lane_count, 0)),
+            nest.step_column_x.eq(conv.x_stride),
+            nest.step_column_q_block.eq(conv.q_block_step),
+            nest.step_column_q.eq(conv.q_step),
+
+            nest.origin_tag.eq(0),
+            nest.step_tag_y.eq(1),
+            nest.step_tag_block.eq(conv.block_tag),
+            nest.step_tag_q_block.eq(conv.q_block_tag),
+
+            nest.origin_left.eq(conv.channels),
+            nest.step_left_t.eq(-conv.lane_count),
+            nest.step_left_block.eq(-conv.block_step),
+            nest.step_left_c_chunk.eq(-conv.c_chunk_step),
+            nest.step_left_tile.eq(-conv.tile_step),
+        ]
+
+        # Room: entries in use or on their way, against the depth of the scratchpad.
+        first_beat, last_beat = Signal(init=1), Signal()
+        entries = Signal(range(self.ifmap_depth + 1))
+        used    = Signal(range(self.ifmap_depth + 1))
+        start   = Signal(range(self.ifmap_depth))
+        beat    = Signal()
+        m.d.comb += [
+            entries.eq(Mux(whole, Mux(last_c, conv.k_count_last, conv.k_count), conv.entries_next)),
+            beat.eq(self.busy & (~first_beat | (used + entries <= self.ifmap_depth))),
+            nest.advance.eq(beat),
+            last_beat.eq(nest.last_t & nest.last_y & nest.last_x & nest.last_block & nest.last_q_block),
+        ]
+        m.d.sync += used.eq(used + Mux(beat & first_beat, entries, 0) - self.release)
+        with m.If(beat):
+            m.d.sync += first_beat.eq(last_beat)
+            with m.If(last_beat):
+                m.d.sync += start.eq(start + entries)
+                with m.If(last_c & nest.last_r_chunk & nest.last_q & nest.last_strip & nest.last_tile):
+                    m.d.sync += self.busy.eq(0)
+        with m.If(self.start):
+            m.d.sync += self.busy.eq(1)
+
+        # Stage 1: the address, and the range of byte lanes that hold image and channels.
+        W = self.word_bytes
+        skip   = Signal(24)
+        column = Signal(signed(26))
+        m.d.comb += [
+            skip.eq(Mux(whole, 0, conv.x_skip)),
+            column.eq(nest.value_column + skip),
+        ]
+
+        def clamp(value):
+            return Mux(value < 0, 0, Mux(value > W, W, value))
+
+        s1_valid, s1_last, s1_sync = Signal(), Signal(), Signal()
+        s1_tag   = Signal(8)
+        s1_start = Signal.like(start)
+        s1_low, s1_high, s1_left = (Signal(range(W + 1), name=f"s1_{name}")
+                                    for name in ("low", "high", "left"))
+        s1_in_rows = Signal()
+        m.d.sync += [
+            s1_valid.eq(beat),
+            s1_last.eq(beat & last_beat),
+            s1_sync.eq(first_beat),
+            s1_start.eq(start),
+            s1_tag.eq(nest.value_tag),
+            self.read_address.eq(nest.value_address + skip),
+            s1_in_rows.eq((nest.value_row >= 0) & (nest.value_row < conv.y_limit)),
+            s1_left.eq(clamp(nest.value_left)),
+        ]
+        with m.If(conv.fold):
+            m.d.sync += [
+                s1_low.eq(clamp(-column)),
+                s1_high.eq(clamp(conv.x_limit - column)),
+            ]
+        with m.Else():
+            m.d.sync += [
+                s1_low.eq(Mux(column < 0, W, 0)),
+                s1_high.eq(Mux(column < conv.x_limit, W, 0)),
+            ]
+        m.d.comb += self.read_enable.eq(s1_valid)
+
+        # Beside the buffer's own latency.
+        beside = Signal(Cat(s1_valid, s1_sync, s1_start, s1_tag, s1_low, s1_high, s1_left,
+                            s1_in_rows).shape())
+        m.d.comb += beside.eq(Cat(s1_valid, s1_sync, s1_start, s1_tag, s1_low, s1_high, s1_left,
+                                  s1_in_rows))
+        beside = delay(m, beside, self.read_latency, name="beside", reset_less=False)
+        valid, sync, position, tag, low, high, left, in_rows = (
+            Signal.like(signal, name=f"data_{name}") for name, signal in (
+                ("valid", s1_valid), ("sync", s1_sync), ("start", s1_start), ("tag", s1_tag),
+                ("low", s1_low), ("high", s1_high), ("left", s1_left), ("in_rows", s1_in_rows)))
+        m.d.comb += Cat(valid, sync, position, tag, low, high, left, in_rows).eq(beside)
+
+        # Subtract the zero point; what is outside the image is zero, what is no channel is a hole.
+        m.d.sync += [
+            self.load.valid.eq(valid),
+            self.load.sync.eq(sync),
+            self.load.start.eq(position),
+            self.load.tag.eq(tag),
+        ]
+        for lane in range(W):
+            inside = in_rows & (lane >= low) & (lane < high)
+            m.d.sync += [
+                self.load.lanes[lane].hole.eq(lane >= left),
+                self.load.lanes[lane].value.eq(
+                    Mux(inside, self.read_data[lane].as_signed() - conv.zero_point_in, 0)),
+            ]
+
+        m.d.comb += self.pass_loaded.eq(
+            delay(m, s1_last, self.LATENCY - self.ADDRESS_STAGES, name="loaded", reset_less=False))
+
+        return m

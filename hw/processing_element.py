@@ -1,0 +1,165 @@
+"""One PE: three scratchpads, a gated multiplier, one link of the partial-sum chain."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+
+__all__ = ["ProcessingElement", "activation_layout"]
+
+
+#: An entry of the ifmap scratchpad. A hole is a place where the layer has no channel.
+activation_layout = data.StructLayout({"value": signed(9), "hole": 1})
+
+
+class ProcessingElement(wiring.Component):
+    """Multiply one weight with one activation a cycle into a scratchpad of partial sums.
+
+    All control comes from the row, once for all its PEs and delayed by the stage at which it acts: a MAC that
+    enters in cycle 0 reads its activation in cycle 0, its weight in cycle 1 and its partial sum in cycle
+    :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage. Two registers stand between
+    the filter scratchpad and the product (they become the output register of a block RAM and the
+    input register of a DSP block). Nothing here needs a reset but the write position.
+
+    Parameters
+    ----------
+    ifmap_depth, filter_depth, psum_depth : :class:`int`
+        Entries of the scratchpads; ``psum_depth`` is that of one of the two banks.
+    zero_gating : :class:`bool`
+        Whether a zero activation keeps filter scratchpad and multiplier still.
+
+    Members
+    -------
+    load : ``In(StructLayout)``
+        Multicast: ``valid``, ``sync`` (take ``start`` as the position to write), the tag relative to the row,
+        and the activation. Taken if ``0 <= tag - column_tag < span``.
+    column_tag, span : ``In(8)``
+        See docs/hardware.md.
+    filter_write : ``In(StructLayout)``
+        ``valid``, ``address``, ``weight``.
+    mac : ``In(StructLayout)``
+        Cycle 0: ``active`` (this PE takes part) and the ring position of the activation.
+    filter_address : ``In``
+        Cycle 1.
+    accumulate : ``In(StructLayout)``
+        Cycle ``SUM_STAGE``: ``valid``, ``bank``, ``u``, and ``first``: overwrite instead of adding.
+    drain : ``In(StructLayout)``
+        Cycle ``SUM_STAGE``: ``bank``, ``u``, and ``add``: this row has a share in the sum passing by.
+    sum_in, sum_out : ``In(signed(32))``, ``Out(signed(32))``
+        The chain; one cycle a link.
+    took, done, gated : ``Out(1)``
+        For the counters: an activation was taken from the bus; a MAC was executed; a MAC was gated (cycle 1).
+    """
+
+    #: Cycle in which a MAC updates its partial sum, counted from the one in which it enters.
+    SUM_STAGE = 4
+
+    def __init__(self, *, ifmap_depth, filter_depth, psum_depth, zero_gating):
+        self.ifmap_depth = ifmap_depth
+        self.filter_depth = filter_depth
+        self.psum_depth = psum_depth
+        self.zero_gating = zero_gating
+
+        position = range(ifmap_depth)
+        partial_sum = {"bank": 1, "u": range(psum_depth)}
+        super().__init__({
+            "load": In(data.StructLayout({
+                "valid": 1, "sync": 1, "start": position, "tag": 8, "activation": activation_layout})),
+            "column_tag": In(8),
+            "span": In(8),
+            "filter_write": In(data.StructLayout({
+                "valid": 1, "address": range(filter_depth), "weight": signed(8)})),
+            "mac": In(data.StructLayout({"active": 1, "position": position})),
+            "filter_address": In(range(filter_depth)),
+            "accumulate": In(data.StructLayout({"valid": 1, "first": 1, **partial_sum})),
+            "drain": In(data.StructLayout({"add": 1, **partial_sum})),
+            "sum_in": In(signed(32)),
+            "sum_out": Out(signed(32)),
+            "took": Out(1),
+            "done": Out(1),
+            "gated": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.ifmap = ifmap = Memory(shape=activation_layout, depth=self.ifmap_depth, init=[])
+        m.submodules.filter = filters = Memory(shape=signed(8), depth=self.filter_depth, init=[])
+        ifmap_write, ifmap_read = ifmap.write_port(), ifmap.read_port(domain="comb")
+        filter_write, filter_read = filters.write_port(), filters.read_port()
+
+        # Ifmap: append what is meant for this PE.
+        position = Signal(range(self.ifmap_depth))
+        distance = Signal(8)
+        m.d.comb += [
+            distance.eq(self.load.tag - self.column_tag),
+            self.took.eq(self.load.valid & (distance < self.span)),
+            ifmap_write.addr.eq(Mux(self.load.sync, self.load.start, position)),
+            ifmap_write.data.eq(self.load.activation),
+            ifmap_write.en.eq(self.took),
+        ]
+        with m.If(self.load.valid):
+            m.d.sync += position.eq(ifmap_write.addr + self.took)
+
+        # Filter: loaded by the host, read where the activation is not zero.
+        m.d.comb += [
+            filter_write.addr.eq(self.filter_write.address),
+            filter_write.data.eq(self.filter_write.weight),
+            filter_write.en.eq(self.filter_write.valid),
+        ]
+
+        # Cycle 0: read the activation.
+        s1_valid      = Signal()
+        s1_activation = Signal(signed(9))
+        m.d.comb += ifmap_read.addr.eq(self.mac.position)
+        m.d.sync += s1_valid.eq(self.mac.active & ~ifmap_read.data.hole)
+        with m.If(self.mac.active):
+            m.d.sync += s1_activation.eq(ifmap_read.data.value)
+
+        # Cycle 1: read the weight. A gated MAC changes nothing from here on, so nothing toggles.
+        fires = s1_activation != 0 if self.zero_gating else C(1)
+        m.d.comb += [
+            self.done.eq(s1_valid & fires),
+            self.gated.eq(s1_valid & ~fires),
+            filter_read.addr.eq(self.filter_address),
+            filter_read.en.eq(self.done),
+        ]
+        s2_fires, s3_fires, s4_fires = Signal(), Signal(), Signal()
+        s2_activation, s3_activation = Signal(signed(9)), Signal(signed(9))
+        s3_weight  = Signal(signed(8))
+        s4_product = Signal(signed(17))
+        m.d.sync += [s2_fires.eq(self.done), s3_fires.eq(s2_fires), s4_fires.eq(s3_fires)]
+        with m.If(self.done):
+            m.d.sync += s2_activation.eq(s1_activation)
+
+        # Cycles 2 and 3: operands, product.
+        with m.If(s2_fires):
+            m.d.sync += [s3_activation.eq(s2_activation), s3_weight.eq(filter_read.data)]
+        with m.If(s3_fires):
+            m.d.sync += s4_product.eq(s3_activation * s3_weight)
+
+        # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does both.
+        held    = Array(Signal(signed(32), name=f"held_{bank}") for bank in range(2))
+        updated = Signal(signed(32))
+        m.d.comb += updated.eq(Mux(self.accumulate.first, 0, held[self.accumulate.bank])
+                               + Mux(s4_fires, s4_product, 0))
+        for bank in range(2):
+            m.submodules[f"psum_{bank}"] = psum = Memory(
+                shape=signed(32), depth=self.psum_depth, init=[])
+            read, write = psum.read_port(domain="comb"), psum.write_port()
+            drains = self.drain.bank == bank
+            accumulates = self.accumulate.valid & (self.accumulate.bank == bank)
+            m.d.comb += [
+                read.addr.eq(Mux(accumulates, self.accumulate.u, self.drain.u)),
+                held[bank].eq(read.data),
+                write.addr.eq(self.accumulate.u),
+                write.data.eq(updated),
+                write.en.eq(accumulates & (s4_fires | self.accumulate.first)),
+            ]
+            with m.If(drains):
+                m.d.sync += self.sum_out.eq(
+                    self.sum_in + Mux(self.drain.add, held[bank], 0))
+
+        return m
