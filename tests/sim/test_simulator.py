@@ -1,0 +1,235 @@
+"""The Verilator harness, on a component that answers what it is sent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth import *
+from amaranth.back import verilog
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+from oarlock.gen import cache
+from oarlock.sim import simulator
+from oarlock.sim.simulator import Simulator, build
+from oarlock.sim.toolchain import ToolError
+from oarlock.sim.transport import SimTransport
+
+
+DEPTH = 4
+
+
+class Echo(wiring.Component):
+    """Answers every word plus a constant; takes none in every eighth cycle."""
+
+    def __init__(self, constant: int):
+        self.constant = constant
+        super().__init__({"i": In(stream.Signature(32)), "o": Out(stream.Signature(32))})
+
+    def elaborate(self, platform):
+        m = Module()
+
+        m.submodules.fifo = fifo = SyncFIFO(width=32, depth=DEPTH)
+        count = Signal(3)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [
+            fifo.w_data.eq(self.i.payload + self.constant),
+            fifo.w_en.eq(self.i.valid & count.any()),
+            self.i.ready.eq(fifo.w_rdy & count.any()),
+        ]
+        wiring.connect(m, fifo.r_stream, wiring.flipped(self.o))
+
+        return m
+
+
+def echo(constant: int) -> str:
+    return verilog.convert(Echo(constant), name="oarlock", emit_src=False,
+                           strip_internal_attrs=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OARLOCK_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def library(own_cache: Path) -> Path:
+    return build(echo(1))
+
+
+def words(count: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 1 << 32, count, dtype=np.uint32)
+
+
+@pytest.mark.parametrize("count", [1, DEPTH, 1000, 100_000])
+def test_words_come_back_in_order(library: Path, count: int) -> None:
+    sent = words(count)
+    with Simulator(library) as dut:
+        done = dut.exchange(sent, count, 2 * count + 100)
+        assert dut.cycles == done.cycles
+    assert done.sent == count
+    assert np.array_equal(done.words, sent + np.uint32(1))
+    # Nearly one a cycle: seven in eight.
+    assert done.cycles <= count * 8 // 7 + 8
+
+
+def test_nothing_to_do_takes_no_time(library: Path) -> None:
+    with Simulator(library) as dut:
+        assert dut.exchange(words(0), 0, 100).cycles == 0
+
+
+def test_what_is_not_wanted_yet_stays(library: Path) -> None:
+    sent = words(DEPTH)
+    with Simulator(library) as dut:
+        assert dut.exchange(sent, 0, 100).sent == DEPTH
+        assert dut.exchange(sent, 0, 100).sent == 0
+        first = dut.exchange(words(0), 1, 100)
+        rest = dut.exchange(words(0), DEPTH, 100)
+        dut.reset()
+    assert [*first.words, *rest.words] == [*(sent + np.uint32(1))]
+    assert rest.cycles == 100
+
+
+def test_cycles_run_out(library: Path) -> None:
+    ticks: list[int] = []
+    with Simulator(library) as dut:
+        done = dut.exchange(words(3), 4, 3 * simulator.CHUNK + 7, ticks.append)
+    assert (done.sent, len(done.words), done.cycles) == (3, 3, 3 * simulator.CHUNK + 7)
+    assert ticks == [simulator.CHUNK, 2 * simulator.CHUNK, 3 * simulator.CHUNK, done.cycles]
+
+
+def test_reset_empties_it(library: Path) -> None:
+    with Simulator(library) as dut:
+        dut.exchange(words(3), 0, 100)
+        dut.reset()
+        assert not len(dut.exchange(words(0), 1, 100).words)
+
+
+def test_two_designs_in_one_process(library: Path) -> None:
+    with Simulator(library) as one, Simulator(build(echo(2))) as two, Simulator(library) as three:
+        for dut, constant in ((one, 1), (two, 2), (three, 1), (one, 1)):
+            assert dut.exchange(words(2), 2, 100).words[0] == words(2)[0] + np.uint32(constant)
+
+
+def test_transport(library: Path) -> None:
+    with Simulator(library) as dut, SimTransport(dut) as transport:
+        assert np.array_equal(transport.exchange(words(9), 9, 10), words(9) + np.uint32(1))
+        assert len(transport.exchange(words(1), 2, 10)) == 1
+        transport.close()
+
+
+def test_the_cache_is_used(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulator, "_run", None)
+    assert build(echo(1)) == library
+
+
+def test_broken_verilog_is_one_line_and_leaves_nothing(own_cache: Path) -> None:
+    before = sorted((own_cache / "simulator").iterdir())
+    with pytest.raises(ToolError, match=r"Verilator failed: %Error: oarlock\.v:1") as caught:
+        build("module oarlock(; endmodule\n")
+    assert "\n" not in str(caught.value)
+    assert sorted((own_cache / "simulator").iterdir()) == before
+    assert "Error" in (own_cache / "failure.log").read_text()
+
+
+def test_waves(tmp_path: Path) -> None:
+    path = tmp_path / "x.vcd"
+    library = build(echo(1), waves=".vcd")
+    with Simulator(library, waves=path) as dut:
+        dut.exchange(words(9), 9, 100)
+    assert "o__payload" in path.read_text()
+    with pytest.raises(FileNotFoundError):
+        Simulator(library, waves=tmp_path / "none" / "x.vcd")
+
+
+def test_fst_without_headers_says_what_to_install(monkeypatch: pytest.MonkeyPatch,
+                                                  tmp_path: Path) -> None:
+    (tmp_path / "lz4.h").write_text("#error no\n")
+    monkeypatch.setenv("CPATH", str(tmp_path))
+    with pytest.raises(ToolError, match="apt-get install liblz4-dev zlib1g-dev"):
+        build(echo(1), waves=".fst")
+
+
+BUILD = """
+import sys
+from oarlock.gen import cache
+def make(folder):
+    print("making", flush=True)
+    sys.stdin.readline()
+    (folder / "made").touch()
+cache.cached("kind", "key", make, progress=lambda stage, *_: print(stage, flush=True))
+print("done", flush=True)
+"""
+
+
+def start() -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", BUILD], text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, None])
+def test_two_processes_and_one_entry(own_cache: Path, tmp_path: Path, kill: int | None,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OARLOCK_CACHE", str(tmp_path))
+    with start() as one:
+        assert one.stdout.readline() == "making\n"
+        with start() as two:
+            assert two.stdout.readline().startswith("Waiting for another process")
+            assert not (tmp_path / "kind" / "key").exists()
+            if kill is None:
+                assert one.communicate("\n")[0] == "done\n"
+                assert two.communicate("")[0] == "done\n"
+            else:
+                one.send_signal(kill)
+                one.wait()
+                assert two.communicate("\n")[0] == "making\ndone\n"
+        one.stdin, _ = None, one.communicate()
+    assert os.listdir(tmp_path / "kind") == ["key"]
+    assert os.listdir(tmp_path / "kind" / "key") == ["made"]
+
+
+def test_an_interrupted_build_leaves_no_process(own_cache: Path, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    # A compiler that takes for ever and has a child of its own.
+    compiler = tmp_path / "g++"
+    compiler.write_text(f"#!/bin/sh\necho x >{tmp_path}/begun\nsleep 1234.5 & sleep 1234.5\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    code = f"from oarlock.sim.simulator import build; build({echo(3)!r})"
+    environ = os.environ | {"OARLOCK_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen([sys.executable, "-c", code], env=environ,
+                          stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.communicate()[1]
+    assert os.listdir(tmp_path / "cache" / "simulator") == []
+    commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert "sleep 1234.5" not in commands.stdout
+
+
+def test_old_entries_are_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OARLOCK_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "KEPT_ENTRIES", 2)
+    for time_of_use, key in enumerate("abc"):
+        os.utime(cache.cached("kind", key, lambda folder: None), (time_of_use, time_of_use))
+    cache.cached("kind", "d", lambda folder: None)
+    assert sorted(os.listdir(tmp_path / "kind")) == ["c", "d"]
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OARLOCK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(cache.CacheError, match="set OARLOCK_CACHE"):
+        cache.cached("kind", "key", lambda folder: None)
