@@ -199,7 +199,7 @@ def _last_tile(mapping: Mapping, tile_outputs: int, block_outputs: int) -> int:
 
 def _rows(mapping: Mapping, config: ArrayConfig, group_rows: int, below_last: int,
           ) -> list[dict[str, int]]:
-    """Number the array rows: group outermost, then r-group, then lane (dense)."""
+    """Return the array rows: group outermost, then r-group, then (dense) lane."""
     rows = []
     for group in range(mapping.groups):
         for r_group in range(mapping.r_groups):
@@ -212,7 +212,7 @@ def _rows(mapping: Mapping, config: ArrayConfig, group_rows: int, below_last: in
 
 def _columns(mapping: Mapping, config: ArrayConfig, row_step: int, q_count: int, block_tag: int,
              ) -> list[dict[str, int]]:
-    """Number the array columns: filter block outermost, then q-block, then p."""
+    """Return the array columns: filter block outermost, then q-block, then p."""
     shape = mapping.shape
     own_blocks = mapping.mc if shape.depthwise else 1
     run = mapping.u_count * mapping.groups

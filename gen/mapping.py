@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
@@ -189,11 +189,6 @@ class Mapping:
     cycles: int
     filter_entries: int
 
-    @property
-    def lane_rows(self) -> int:
-        """Array rows of one r-group: lanes times groups that differ for one lane."""
-        return self.groups if self.shape.depthwise else self.lanes * self.groups
-
     @cached_property
     def u_count(self) -> int:
         """Partial sums of a PE in one step."""
@@ -232,7 +227,7 @@ def _triples(limit: int, bounds: tuple[int, int, int]) -> list[tuple[int, int, i
     ]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _bound(rows: int, cols: int, shape: ConvShape) -> int:
     channels = 1 if shape.depthwise else shape.c
     best = None
