@@ -64,13 +64,18 @@ class IfmapLoader(wiring.Component):
             "load": Out(load_token(ifmap_depth=ifmap_depth, word_bytes=word_bytes)),
         })
 
-    @property
-    def LATENCY(self):
+    @classmethod
+    def latency(cls, read_latency):
         """From the cycle of a pass's last beat to that of ``pass_loaded``.
 
         The listener takes two more to count the pass and to send a MAC token.
         """
-        return self.ADDRESS_STAGES + self.read_latency + self.DATA_STAGES + ArrayRow.LOAD_LATENCY - 2
+        return cls.ADDRESS_STAGES + read_latency + cls.DATA_STAGES + ArrayRow.LOAD_LATENCY - 2
+
+    @property
+    def LATENCY(self):
+        """:meth:`latency` of this loader."""
+        return self.latency(self.read_latency)
 
     def elaborate(self, platform):
         m = Module()
