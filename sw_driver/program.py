@@ -95,7 +95,8 @@ class Program:
             If it cannot be read, is none, is damaged, or has another format or version.
         """
         try:
-            with np.load(path, allow_pickle=False) as members:
+            # np.load leaves a file open that it does not understand.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as members:
                 header, words = members["header"], members["words"]
         except OSError as error:
             raise ProgramError(f"{path}: {error.strerror or 'is not a program file'}") from error

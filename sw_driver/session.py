@@ -127,7 +127,7 @@ def identify(transport: Transport) -> dict[str, int]:
         np.array(isa.command(isa.Opcode.INFO), dtype=np.uint32), 1 + fields, ANSWER_CYCLES)
     if not len(received):
         raise NoDevice("No device answers")
-    sync, opcode, status, payload = isa.response_fields(int(received[0]))
+    sync, opcode, status, _ = isa.response_fields(int(received[0]))
     if (sync, opcode, status) == (isa.RESPONSE_SYNC, isa.Opcode.INFO, isa.Status.OK):
         # First what any version answers.
         if len(received) > 1 and received[1] != isa.MAGIC:
@@ -234,7 +234,6 @@ class Session:
         tensors = self._tensors()
         tensors[source.name][...] = x.reshape(tensors[source.name].shape)
         ends: dict[int, int] = {}
-        self.words_sent = self.words_received = 0
         self._run(self.program.inference, tensors, ends)
         self.layer_cycles = [0] * len(self.program.layers)
         before = 0
@@ -261,18 +260,22 @@ class Session:
         return {name: np.zeros(shape, np.int8)
                 for name, shape in self.program.host_tensors.items()}
 
-    def _run(self, steps: Sequence[Step], tensors: dict[str, np.ndarray], ends: dict[int, int]) -> None:
+    def _run(self, steps: Sequence[Step], tensors: dict[str, np.ndarray],
+             ends: dict[int, int]) -> None:
         """Take steps, all that can go out together in one exchange."""
-        batch = _Batch()
+        batches = [_Batch()]
         unread: set[str] = set()
         for step in steps:
             if step["do"] == "write_box" and step["tensor"] in unread:
-                self._exchange(batch)
-                batch, unread = _Batch(), set()
+                self._exchange(batches[-1])
+                batches.append(_Batch())
+                unread.clear()
             if step["do"] == "read_box":
                 unread.add(step["tensor"])
-            self._add(batch, step, tensors, ends)
-        self._exchange(batch)
+            self._add(batches[-1], step, tensors, ends)
+        self._exchange(batches[-1])
+        self.words_sent = sum(batch.sent for batch in batches)
+        self.words_received = sum(batch.wanted for batch in batches)
 
     def _add(self, batch: _Batch, step: Step, tensors: dict[str, np.ndarray],
              ends: dict[int, int]) -> None:
@@ -312,8 +315,6 @@ class Session:
         self._ready = False
         received = self.transport.exchange(
             np.concatenate(batch.words), batch.wanted, self.run_cycles)
-        self.words_sent += batch.sent
-        self.words_received += len(received)
         batch.check(received)
         self._ready = True
 
