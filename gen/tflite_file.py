@@ -216,13 +216,16 @@ class _Reader:
             zero_points = _integers(quantization, "ZeroPoint", max(limit, 1))
             axis = quantization.QuantizedDimension()
         data = self._data(root.Buffers(table.Buffer()))
+        name = self._text(table.Name())
+        if table.Sparsity() is not None:
+            raise ModelError(f"{self.path}: tensor {name!r} is sparse, which is not supported")
         kind = CONSTANT_TYPES.get(table.Type())
         value = None
         if data is not None and kind is not None:
             # Little-endian by the format. A view: a damaged file may share one constant a thousand
             # times.
             value = np.frombuffer(data, dtype=np.dtype(kind).newbyteorder("<")).reshape(shape)
-        return RawTensor(name=self._text(table.Name()), shape=shape, signature=signature,
+        return RawTensor(name=name, shape=shape, signature=signature,
                          type=table.Type(), scales=scales, zero_points=zero_points, axis=axis,
                          data=value, constant=data is not None)
 

@@ -45,6 +45,8 @@ def load(path: str | Path) -> Network:
             raise ModelError(f"{path}: has {len(indices)} {what}s; one is supported")
     if -1 in (*raw.inputs, *raw.outputs):
         raise ModelError(f"{path}: is damaged: names a tensor that does not exist")
+    if not raw.operators:
+        raise ModelError(f"{path}: has no operators")
     context = Context(raw=raw, names=_unique_names(raw), tensors={})
     try:
         context.tensors[context.names[raw.inputs[0]]] = _tensor(context, raw.inputs[0])

@@ -247,6 +247,9 @@ def _pool(kind: OpName) -> Callable[[Context, RawOperator, Tensor], tuple[Layer,
         x = context.value(op, 0, rank=4)
         _require_same_quantization(x, output)
         window = (op.options["FilterHeight"], op.options["FilterWidth"])
+        if window[0] > 8 * x.shape[1] + 8 or window[1] > 8 * x.shape[2] + 8:
+            # Damage rather than intent, and its padding might not fit in memory.
+            raise Unsupported(f"window {window} is far larger than the input {x.shape[1:3]}")
         stride, padding = _window(op, x, window)
         layer = Layer(name=_name(op, kind), op=kind, index=op.index, inputs=(x.name,),
                       output=output.name, stride=stride, padding=padding, window=window,

@@ -1,10 +1,11 @@
-"""LiteRT as the oracle: every tensor of a network, and XNNPACK's arithmetic where it is float.
+"""LiteRT as the oracle: every tensor, and its arithmetic where that is floating-point.
 
-LiteRT's default resolver hands most operators to XNNPACK. XNNPACK computes integer accumulators,
-but scales them in float32: the accumulator and the scale are rounded to 24 bits, their product once
-more, and exact halves go to even. Our ``single`` rule is what that approximates. So the default
-resolver is checked in two steps: it equals :func:`float_layer` always, and that equals ``single``
-except where the exact product lies within float32's error of a half.
+LiteRT's default resolver hands most operators to XNNPACK, which computes integer accumulators, but
+scales them in float32: accumulator and scale are rounded to 24 bits, their product once more, exact
+halves go to even. Our ``single`` rule is what that approximates. So the default resolver is
+checked in two steps: it equals :func:`float_layer` always, and that equals ``single`` except where
+the exact product lies within float32's error of a half. The reference kernel of FULLY_CONNECTED,
+unlike the others, scales in float64 and is checked in the same way.
 """
 
 from __future__ import annotations
@@ -60,18 +61,19 @@ def is_delegated(path: str | Path, resolver: OpResolverType) -> bool:
     return any(detail["op_name"] == "DELEGATE" for detail in details)
 
 
-def _float_scaled(path: Path, network: Network, layer: Layer, x: np.ndarray) -> np.ndarray:
-    """Return XNNPACK's float32 value of each output, before zero point and rounding."""
+def _scaled(path: Path, network: Network, layer: Layer, x: np.ndarray,
+            kind: type[np.floating]) -> np.ndarray:
+    """Return the float value of each output, before zero point and rounding."""
     source, target = network.tensors[layer.inputs[0]], network.tensors[layer.output]
-    scale_in, scale_out = np.float32(source.scale), np.float32(target.scale)
+    scale_in, scale_out = kind(source.scale), kind(target.scale)
     geometry = {"stride": layer.stride, "padding": layer.padding,
                 "input_zero_point": source.zero_point}
     if layer.op == "mean":
-        count = np.float32(x.shape[1] * x.shape[2])
+        count = kind(x.shape[1] * x.shape[2])
         acc = x.sum(axis=(1, 2), dtype=np.int32) + layer.bias
-        return acc.astype(np.float32) * (scale_in / scale_out / count)
+        return acc.astype(kind) * (scale_in / scale_out / count)
     raw = read(path)
-    scales = np.array(raw.tensors[raw.operators[layer.index].inputs[1]].scales, dtype=np.float32)
+    scales = np.array(raw.tensors[raw.operators[layer.index].inputs[1]].scales, dtype=kind)
     if layer.op == "conv":
         acc = reference.accumulate_conv2d(x, layer.weights, **geometry)
     elif layer.op == "depthwise_conv":
@@ -79,28 +81,35 @@ def _float_scaled(path: Path, network: Network, layer: Layer, x: np.ndarray) -> 
     else:
         acc = reference.accumulate_fully_connected(x, layer.weights,
                                                    input_zero_point=source.zero_point)
-    return (acc + layer.bias).astype(np.float32) * (scale_in * scales / scale_out)
+    return (acc + layer.bias).astype(kind) * (scale_in * scales / scale_out)
 
 
-def float_layer(path: Path, network: Network, layer: Layer, x: np.ndarray) -> np.ndarray:
-    """Compute a layer of :data:`FLOAT_OPS` as XNNPACK does, in float32."""
+def float_layer(path: Path, network: Network, layer: Layer, x: np.ndarray,
+                kind: type[np.floating] = np.float32) -> np.ndarray:
+    """Compute a layer of :data:`FLOAT_OPS` in floating point.
+
+    ``kind`` is float32 for XNNPACK, and float64 for LiteRT's reference kernel of FULLY_CONNECTED.
+    """
     target = network.tensors[layer.output]
-    zero_point = target.zero_point
-    value = _float_scaled(path, network, layer, x)
+    value = _scaled(path, network, layer, x, kind)
     if layer.op == "mean":
         # Alone of the four it rounds after adding the zero point, which matters for halves.
-        out = np.rint(value + np.float32(zero_point))
+        out = np.rint(value + kind(target.zero_point))
+    elif kind is np.float64:
+        # std::round, away from zero.
+        out = np.copysign(np.floor(np.abs(value) + 0.5), value) + target.zero_point
     else:
-        out = np.rint(value) + zero_point
+        out = np.rint(value) + target.zero_point
     return np.clip(out, *layer.activation).astype(np.int8).reshape(len(x), *target.shape[1:])
 
 
 def near_half(path: Path, network: Network, layer: Layer, x: np.ndarray) -> np.ndarray:
-    """Return where a layer's float32 value is so near to a half that its rounding is arbitrary.
+    """Return where a layer's value is so near to a half that float32 cannot tell the side.
 
-    Three roundings to 24 bits each add a relative error of up to 2**-24; the scale has two more.
+    Rounding accumulator and product to 24 bits adds a relative error of up to 2**-24 each, the
+    scale with its two operations on inputs that are exact up to twice that.
     """
     target = network.tensors[layer.output]
-    value = _float_scaled(path, network, layer, x).astype(np.float64)
+    value = _scaled(path, network, layer, x, np.float64)
     distance = np.abs(value - np.floor(value) - 0.5)
-    return (distance <= 5 * 2.0 ** -24 * np.abs(value)).reshape(len(x), *target.shape[1:])
+    return (distance <= 4 * 2.0 ** -24 * np.abs(value)).reshape(len(x), *target.shape[1:])

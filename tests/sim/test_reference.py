@@ -21,28 +21,32 @@ def check_layers(path: Path, network: Network, values: dict[str, np.ndarray], ro
                  ) -> dict[str, int]:
     """Compare every layer, fed with LiteRT's own inputs, with LiteRT's output.
 
-    Returns how many outputs of each operator under ``single`` lie on the other side of a half than
-    in XNNPACK's float32; everything else fails.
+    Returns how many outputs of each operator that LiteRT computes in floating point lie on the
+    other side of a half than under our rule; everything else fails.
     """
     halves: dict[str, int] = {}
     for layer in network.layers:
         inputs = [values[name] for name in layer.inputs]
         expected = values[layer.output]
-        # LiteRT's reference kernel of FULLY_CONNECTED rounds once, unlike its other kernels.
-        rule = "single" if layer.op == "fully_connected" else rounding
-        actual = evaluate_layer(layer, network.tensors, inputs, rule)
         if rounding == "single" and layer.op in litert.FLOAT_OPS:
-            # What LiteRT does is understood to the last bit ...
-            float32 = litert.float_layer(path, network, layer, inputs[0])
-            np.testing.assert_array_equal(float32, expected, err_msg=layer.name)
-            # ... and differs from our rule only where float32 cannot tell the side of a half.
-            wrong = actual != expected
-            allowed = litert.near_half(path, network, layer, inputs[0])
-            assert not np.any(wrong & ~allowed), layer.name
-            assert np.abs(actual.astype(int) - expected).max(initial=0) <= 1, layer.name
-            halves[layer.op] = halves.get(layer.op, 0) + int(wrong.sum())
+            kind, rule = np.float32, "single"
+        elif layer.op == "fully_connected":
+            # Our double rule of this operator is TFLite Micro's; LiteRT has no kernel for it.
+            kind, rule = np.float64, "single"
         else:
+            kind, rule = None, rounding
+        actual = evaluate_layer(layer, network.tensors, inputs, rule)
+        if kind is None:
             np.testing.assert_array_equal(actual, expected, err_msg=layer.name)
+            continue
+        # What LiteRT does is understood to the last bit ...
+        floats = litert.float_layer(path, network, layer, inputs[0], kind)
+        np.testing.assert_array_equal(floats, expected, err_msg=layer.name)
+        # ... and differs from our rule only where float32 cannot tell the side of a half.
+        wrong = actual != expected
+        assert not np.any(wrong & ~litert.near_half(path, network, layer, inputs[0])), layer.name
+        assert np.abs(actual.astype(int) - expected).max(initial=0) <= 1, layer.name
+        halves[layer.op] = halves.get(layer.op, 0) + int(wrong.sum())
     return halves
 
 
@@ -166,6 +170,37 @@ def test_operator_equals_litert(name: str, rounding: str, tmp_path: Path) -> Non
         check_layers(path, network, values, rounding)
         # Not vacuous: outputs differ among themselves and most do not saturate.
         assert len(np.unique(values[network.output])) > 5
+
+
+@pytest.mark.parametrize("rounding", ["single", "double"])
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "fully connected"])
+def test_requantization_equals_litert_near_halves(kind: str, rounding: str, tmp_path: Path) -> None:
+    # Zero weights make each bias an accumulator, so that any value of int32 can be had. These are
+    # large and scale to almost a half, where every bit of the multiplier counts.
+    count = 20000
+    for seed in range(2):
+        builder = Builder((1, 1, count if kind == "depthwise" else 1), zero_point=0, seed=seed)
+        if kind == "fully connected":
+            builder.fully_connected(count, per_channel=seed == 1)
+        elif kind == "conv":
+            builder.conv(count)
+        else:
+            builder.depthwise((1, 1))
+        source, weights, bias, output = builder.tensors
+        assert weights.data is not None and bias.data is not None
+        weights.data[...] = 0
+        scales = np.array(weights.scales, dtype=np.float32) * np.float32(3e-5)
+        weights.scales = tuple(scales.tolist())
+        bias.scales = tuple((np.float32(source.scales[0]) * scales).tolist())
+        random = np.random.default_rng(seed)
+        steps = random.integers(-110, 110, count) + 0.5
+        accs = steps * output.scales[0] / (source.scales[0] * scales.astype(np.float64))
+        bias.data[...] = (accs + random.integers(-9, 10, count)).round().astype(np.int32)
+        path = builder.save(tmp_path / "halves.tflite")
+        network = load(path)
+        x = np.zeros((1, *network.tensors[network.input].shape[1:]), dtype=np.int8)
+        values = litert.run(path, x, RESOLVERS[rounding])
+        check_layers(path, network, values, rounding)
 
 
 def test_add_rules_differ_and_each_equals_its_litert(tmp_path: Path) -> None:
