@@ -7,9 +7,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 
-__all__ = ["ADDRESS_WIDTH", "GlobalBuffer"]
+__all__ = ["ADDRESS_WIDTH", "HOST_WRITE", "GlobalBuffer"]
 
 ADDRESS_WIDTH = 24
+HOST_WRITE    = data.StructLayout({"addr": ADDRESS_WIDTH, "data": 32})
 
 
 class GlobalBuffer(wiring.Component):
@@ -45,7 +46,7 @@ class GlobalBuffer(wiring.Component):
         Addresses, multiples of 4, of words to be read. Ready when ``read_en`` is low.
     host_read_valid, host_read_data : ``Out(1)``, ``Out(32)``
         The little-endian word, :attr:`LATENCY` cycles after its address was taken.
-    host_write : ``In(stream.Signature(data.StructLayout({"addr": 24, "data": 32})))``
+    host_write : ``In(stream.Signature(HOST_WRITE))``
         Words to be written, at multiples of 4. Ready when ``write_en`` is low.
     """
 
@@ -74,9 +75,7 @@ class GlobalBuffer(wiring.Component):
             "host_read":       In(stream.Signature(ADDRESS_WIDTH)),
             "host_read_valid": Out(1),
             "host_read_data":  Out(32),
-            "host_write":      In(stream.Signature(data.StructLayout({
-                "addr": ADDRESS_WIDTH, "data": 32,
-            }))),
+            "host_write":      In(stream.Signature(HOST_WRITE)),
         })
 
     def elaborate(self, platform):

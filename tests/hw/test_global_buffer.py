@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Directed tests of the global buffer; random ones against a byte array are in tests/sim."""
 
 from __future__ import annotations

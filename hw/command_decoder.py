@@ -1,0 +1,413 @@
+"""The command decoder: the one way in and out of the accelerator."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from . import isa
+from .command_check import COMMAND, CommandCheck
+from .global_buffer import ADDRESS_WIDTH, HOST_WRITE
+from .isa import Memory, Opcode, Status
+
+
+__all__ = ["PROGRAM_WRITE", "CommandDecoder"]
+
+PROGRAM_WRITE = data.StructLayout({"addr": 16, "data": 32})
+RESPONSE      = data.StructLayout({"words": 16, "status": 4, "opcode": 4, "sync": 8})
+
+# Enough for a READ of a word a cycle: there and back through the global buffer, and this FIFO.
+ANSWER_DEPTH = 16
+
+
+class CommandDecoder(wiring.Component):
+    """Execute the commands of :class:`isa.Opcode`, in order, and answer each.
+
+    Data is written at a word a cycle, and a command's first word can follow the last of the one
+    before. Answers wait in a FIFO of :data:`ANSWER_DEPTH` words; while that is full, commands wait.
+    Cycles from the first word of a command to that of the next, if neither input, output nor
+    memories stall:
+
+    ================================  ==================================================
+    ``WRITE``, n > 0                  3 + n, refused or not
+    ``WRITE`` of nothing              5
+    others if refused                 5
+    ``CLEAR``, ``RUN``                5, and for ``RUN`` as long as ``busy``
+    ``INFO``, ``COUNTERS``            5 + 16, 5 + 30
+    ``WAIT``                          5 + 2, and as long as ``busy``
+    ``READ`` of n words               6 + n and the memory's latency (n = 0: 6)
+    a word dropped by ``BAD_SYNC``    2
+    ================================  ==================================================
+
+    A word dropped by ``BAD_SYNC`` is answered with opcode 0. A ``RUN`` of no descriptors is answered
+    but starts nothing. ``i.ready`` depends on the ``ready`` of ``host_write`` and ``program_write``,
+    never on ``i.valid``; everything else that leaves depends on registers only.
+
+    Parameters
+    ----------
+    rows, cols : :class:`int`
+        PEs down and across, 1 to 16 each.
+    buffer_bytes, program_depth, parameter_depth, filter_depth : :class:`int`
+        Sizes of the memories in the units of :class:`isa.Memory`.
+    info : :class:`~collections.abc.Mapping`
+        What ``INFO`` answers, by the names of :data:`isa.INFO_FIELDS`.
+
+    Members
+    -------
+    i, o : ``In(stream.Signature(32))``, ``Out(stream.Signature(32))``
+        Commands and answers.
+    host_write, host_read : ``Out(stream.Signature(...))``
+        To the global buffer; see :class:`.GlobalBuffer`.
+    host_read_valid, host_read_data : ``In(1)``, ``In(32)``
+        What was read, in order, any number of cycles later.
+    program_write : ``Out(stream.Signature(PROGRAM_WRITE))``
+        Words for the program memory.
+    program_read : ``Out(stream.Signature(16))``
+        Addresses of words to be read from it.
+    program_read_valid, program_read_data : ``In(1)``, ``In(32)``
+        What was read, in order, any number of cycles later.
+    parameter_en, parameter_entry, parameter_word, parameter_data : ``Out(...)``
+        Writes word 0 to 2 of a parameter entry.
+    filter_en, filter_columns, filter_block, filter_addr, filter_data : ``Out(...)``
+        Writes byte n of ``filter_data`` to entry ``filter_addr`` of row ``4 * filter_block + n`` in
+        the columns of the mask.
+    run_start, run_address, run_count : ``Out(...)``
+        A pulse, and what to run, valid with it.
+    busy : ``In(1)``
+        A run is in progress; must rise at most three cycles after ``run_start``.
+    fault, done_cycles : ``In(1)``, ``In(48)``
+        The last run met a bad descriptor; the cycle in which it ended. Read while not ``busy``.
+    counters : ``In(data.ArrayLayout(unsigned(48), len(isa.COUNTERS)))``
+        Values of the counters. They are read one after the other, so those that count meanwhile are
+        not of the same moment.
+    counter_clear : ``Out(1)``
+        A pulse that takes precedence over counting: neither ``CLEAR`` nor its answer is counted.
+    timer_running : ``Out(1)``
+        Set with ``run_start`` and after the three words of a ``WRITE``; reset with
+        ``counter_clear``.
+    count_in, count_out : ``Out(1)``
+        A word was taken; one was added to the answers (those to ``COUNTERS`` excepted, which could
+        not report themselves).
+    """
+
+    #: Cycles from a data word to the write that it makes.
+    LATENCY = 1
+
+    def __init__(self, *, rows, cols, buffer_bytes, program_depth, parameter_depth, filter_depth,
+                 info):
+        for noun, value in ("Rows", rows), ("Columns", cols):
+            if not 1 <= value <= 16:
+                raise ValueError(f"{noun} must be 1 to 16, not {value!r}")
+        if not (0 < buffer_bytes <= 1 << ADDRESS_WIDTH and buffer_bytes % 4 == 0):
+            raise ValueError(f"Buffer size must be a multiple of 4 up to {1 << ADDRESS_WIDTH}, "
+                             f"not {buffer_bytes!r}")
+        for noun, value in (("Program depth", program_depth), ("Parameter depth", parameter_depth),
+                            ("Filter depth", filter_depth)):
+            if not 1 <= value <= 65536:
+                raise ValueError(f"{noun} must be 1 to 65536, not {value!r}")
+        if set(info) != set(isa.INFO_FIELDS):
+            wrong = sorted(set(info) ^ set(isa.INFO_FIELDS))
+            raise ValueError(f"Info must have the fields of isa.INFO_FIELDS; check {wrong}")
+
+        self.rows = rows
+        self.cols = cols
+        self.buffer_bytes = buffer_bytes
+        self.program_depth = program_depth
+        self.parameter_depth = parameter_depth
+        self.filter_depth = filter_depth
+        self.info = dict(info)
+
+        super().__init__({
+            "i": In(stream.Signature(32)),
+            "o": Out(stream.Signature(32)),
+
+            "host_write":         Out(stream.Signature(HOST_WRITE)),
+            "host_read":          Out(stream.Signature(ADDRESS_WIDTH)),
+            "host_read_valid":    In(1),
+            "host_read_data":     In(32),
+            "program_write":      Out(stream.Signature(PROGRAM_WRITE)),
+            "program_read":       Out(stream.Signature(16)),
+            "program_read_valid": In(1),
+            "program_read_data":  In(32),
+
+            "parameter_en":       Out(1),
+            "parameter_entry":    Out(range(parameter_depth)),
+            "parameter_word":     Out(range(3)),
+            "parameter_data":     Out(32),
+            "filter_en":          Out(1),
+            "filter_columns":     Out(cols),
+            "filter_block":       Out(2),
+            "filter_addr":        Out(range(filter_depth)),
+            "filter_data":        Out(data.ArrayLayout(signed(8), 4)),
+
+            "run_start":          Out(1),
+            "run_address":        Out(range(program_depth)),
+            "run_count":          Out(range(program_depth + 1)),
+            "busy":               In(1),
+            "fault":              In(1),
+            "done_cycles":        In(isa.COUNTER_WIDTH),
+
+            "counters":           In(data.ArrayLayout(unsigned(isa.COUNTER_WIDTH),
+                                                      len(isa.COUNTERS))),
+            "counter_clear":      Out(1),
+            "timer_running":      Out(1),
+            "count_in":           Out(1),
+            "count_out":          Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        header  = Signal(COMMAND)
+        address = Signal(32)
+        count   = Signal(32)     # of words, or of those still to come
+        status  = Signal(4)
+        taken   = Signal()
+        m.d.comb += taken.eq(self.i.valid & self.i.ready)
+        m.d.sync += self.count_in.eq(taken)
+
+        # The cycle after a command's third word finds out whether it can be executed.
+        m.submodules.check = check = CommandCheck(
+            rows=self.rows, buffer_bytes=self.buffer_bytes, program_depth=self.program_depth,
+            parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)
+        checking = Signal()
+        m.d.comb += [
+            check.header.eq(header),
+            check.address.eq(address),
+            check.count.eq(count),
+        ]
+        m.d.sync += checking.eq(0)
+        with m.If(checking):
+            m.d.sync += status.eq(check.status)
+
+        # Data words pass through one register, so that the first of them meets its status.
+        pointer    = Signal(ADDRESS_WIDTH)
+        data_taken = Signal()
+        data_free  = self._elaborate_writes(m, header, address, pointer, checking, check.status,
+                                            data_taken)
+
+        # Whatever is on its way from a memory has a place in the FIFO.
+        m.submodules.answers = answers = SyncFIFOBuffered(width=32, depth=ANSWER_DEPTH)
+        wiring.connect(m, answers.r_stream, wiring.flipped(self.o))
+        requested = Signal()
+        arrived   = Signal()
+        in_flight = Signal(range(ANSWER_DEPTH + 1))
+        room      = Signal()
+        m.d.comb += [
+            requested.eq((self.host_read.valid & self.host_read.ready)
+                         | (self.program_read.valid & self.program_read.ready)),
+            arrived.eq(self.host_read_valid | self.program_read_valid),
+            room.eq(answers.level + in_flight != ANSWER_DEPTH),
+        ]
+        m.d.sync += in_flight.eq(in_flight + requested - arrived)
+
+        respond  = Signal()
+        response = Signal(RESPONSE)
+        extend   = Signal()
+        index    = Signal(range(len(self._payload)))
+        last     = Signal.like(index)
+        m.d.comb += [
+            response.sync.eq(isa.RESPONSE_SYNC),
+            response.opcode.eq(header.opcode),
+            response.status.eq(status),
+            answers.w_en.eq(respond | extend | arrived),
+            answers.w_data.eq(response),
+        ]
+        with m.If(extend):
+            m.d.comb += answers.w_data.eq(Array(self._payload)[index])
+        with m.If(self.host_read_valid):
+            m.d.comb += answers.w_data.eq(self.host_read_data)
+        with m.If(self.program_read_valid):
+            m.d.comb += answers.w_data.eq(self.program_read_data)
+        m.d.sync += self.count_out.eq(answers.w_en & (header.opcode != Opcode.COUNTERS))
+
+        m.d.sync += [
+            self.run_start.eq(0),
+            self.counter_clear.eq(0),
+        ]
+        m.d.comb += [
+            self.run_address.eq(address),
+            self.run_count.eq(count),
+            self.host_read.payload.eq(pointer << 2),
+            self.program_read.payload.eq(pointer),
+        ]
+
+        written = Signal()  # a WRITE is yet to be answered
+        with m.FSM():
+            with m.State("SYNC"):
+                first = data.View(COMMAND, self.i.payload)
+                m.d.comb += [
+                    self.i.ready.eq(~written | room),
+                    respond.eq(written & room),
+                ]
+                with m.If(room):
+                    m.d.sync += written.eq(0)
+                with m.If(taken):
+                    m.d.sync += header.eq(first)
+                    m.next = "ADDRESS"
+                    with m.If(first.sync != isa.COMMAND_SYNC):
+                        m.d.sync += [
+                            header.opcode.eq(0),
+                            status.eq(Status.BAD_SYNC),
+                        ]
+                        m.next = "EXECUTE"
+
+            with m.State("ADDRESS"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(taken):
+                    m.d.sync += address.eq(self.i.payload)
+                    m.next = "COUNT"
+
+            with m.State("COUNT"):
+                # The check replaces the address of the WRITE before: its last word must be gone.
+                m.d.comb += self.i.ready.eq(data_free)
+                with m.If(taken):
+                    m.d.sync += [
+                        count.eq(self.i.payload),
+                        checking.eq(1),
+                    ]
+                    m.next = "EXECUTE"
+                    with m.If(header.opcode == Opcode.WRITE):
+                        m.d.sync += self.timer_running.eq(1)
+                        with m.If(self.i.payload != 0):
+                            m.next = "DATA"
+
+            with m.State("DATA"):
+                m.d.comb += [
+                    self.i.ready.eq(data_free),
+                    data_taken.eq(taken),
+                ]
+                with m.If(taken):
+                    m.d.sync += count.eq(count - 1)
+                    with m.If(count == 1):
+                        m.d.sync += written.eq(1)
+                        m.next = "SYNC"
+
+            with m.State("EXECUTE"):
+                with m.If(~checking & room):
+                    with m.If(status != Status.OK):
+                        m.d.comb += respond.eq(1)
+                        m.next = "SYNC"
+                    with m.Else():
+                        self._elaborate_execute(m, header.opcode, count, respond, response,
+                                                index, last)
+
+            with m.State("PAYLOAD"):
+                m.d.comb += extend.eq(room)
+                with m.If(room):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == last):
+                        m.next = "SYNC"
+
+            with m.State("READ"):
+                with m.If((count != 0) & room):
+                    with m.If(header.memory == Memory.PROGRAM):
+                        m.d.comb += self.program_read.valid.eq(1)
+                    with m.Else():
+                        m.d.comb += self.host_read.valid.eq(1)
+                with m.If(requested):
+                    m.d.sync += [
+                        count.eq(count - 1),
+                        pointer.eq(pointer + 1),
+                    ]
+                with m.If((count == 0) & (in_flight == 0)):
+                    m.next = "SYNC"
+
+        return m
+
+    @property
+    def _payload(self):
+        """Words that answers are made of: INFO, then WAIT, then COUNTERS."""
+        def halves(value):
+            return [value[:32], value[32:]]
+
+        return [
+            *(C(self.info[name], 32) for name in isa.INFO_FIELDS),
+            *halves(self.done_cycles),
+            *(half for n in range(len(isa.COUNTERS)) for half in halves(self.counters[n])),
+        ]
+
+    def _elaborate_writes(self, m, header, address, pointer, checking, status, data_taken):
+        """Hand data words to the memories; return whether another can be taken."""
+        valid  = Signal()
+        word   = Signal(32)
+        third  = Signal(range(3))
+        target = Signal(len(Memory))
+        with m.If(checking):
+            m.d.sync += [
+                pointer.eq(Mux(header.memory == Memory.GLOBAL_BUFFER, address >> 2, address)),
+                third.eq(0),
+                target.eq(Mux(status == Status.OK, 1 << header.memory, 0)),
+                self.filter_columns.eq(header.operand),
+                self.filter_block.eq(address[24:]),
+            ]
+
+        waiting = Signal()
+        free    = Signal()
+        m.d.comb += [
+            waiting.eq((self.host_write.valid & ~self.host_write.ready)
+                       | (self.program_write.valid & ~self.program_write.ready)),
+            free.eq(~waiting),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                valid.eq(data_taken),
+                word.eq(self.i.payload),
+            ]
+            with m.If(valid):
+                m.d.sync += third.eq(Mux(third == 2, 0, third + 1))
+                with m.If(~target[Memory.PARAMETERS] | (third == 2)):
+                    m.d.sync += pointer.eq(pointer + 1)
+
+        m.d.comb += [
+            self.host_write.valid.eq(valid & target[Memory.GLOBAL_BUFFER]),
+            self.host_write.payload.addr.eq(pointer << 2),
+            self.host_write.payload.data.eq(word),
+            self.program_write.valid.eq(valid & target[Memory.PROGRAM]),
+            self.program_write.payload.addr.eq(pointer),
+            self.program_write.payload.data.eq(word),
+            self.parameter_en.eq(valid & target[Memory.PARAMETERS]),
+            self.parameter_entry.eq(pointer),
+            self.parameter_word.eq(third),
+            self.parameter_data.eq(word),
+            self.filter_en.eq(valid & target[Memory.FILTER]),
+            self.filter_addr.eq(pointer),
+            self.filter_data.eq(word),
+        ]
+        return free
+
+    def _elaborate_execute(self, m, opcode, count, respond, response, index, last):
+        """Begin the answer to a good command other than a WRITE, and act on it."""
+        def payload_of(first, words):
+            m.d.comb += response.words.eq(words)
+            m.d.sync += [index.eq(first), last.eq(first + words - 1)]
+            m.next = "PAYLOAD"
+
+        m.d.comb += respond.eq(1)
+        m.next = "SYNC"
+        with m.Switch(opcode):
+            with m.Case(Opcode.INFO):
+                payload_of(0, len(isa.INFO_FIELDS))
+            with m.Case(Opcode.COUNTERS):
+                payload_of(len(isa.INFO_FIELDS) + 2, isa.COUNTER_WORDS)
+            with m.Case(Opcode.READ):
+                m.d.comb += response.words.eq(count)
+                m.next = "READ"
+            with m.Case(Opcode.CLEAR):
+                m.d.sync += [
+                    self.counter_clear.eq(1),
+                    self.timer_running.eq(0),
+                ]
+            with m.Case(Opcode.RUN, Opcode.WAIT):
+                with m.If(self.busy):
+                    m.d.comb += respond.eq(0)
+                    m.next = "EXECUTE"
+                with m.Elif(opcode == Opcode.WAIT):
+                    m.d.comb += response.status.eq(
+                        Mux(self.fault, Status.BAD_DESCRIPTOR, Status.OK))
+                    payload_of(len(isa.INFO_FIELDS), 2)
+                with m.Elif(count != 0):
+                    m.d.sync += [
+                        self.run_start.eq(1),
+                        self.timer_running.eq(1),
+                    ]
