@@ -123,6 +123,7 @@ class Sequencer(wiring.Component):
         # Run.
         kind, active_base = Signal(4), Signal.like(base)
         to_fetch, to_run  = Signal(16), Signal(16)
+        ends = Signal()
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 with m.If(self.run_start):
@@ -153,7 +154,7 @@ class Sequencer(wiring.Component):
                 m.next = "RUN"
             with m.State("RUN"):
                 with m.If(~self.engine_busy):
-                    m.d.comb += [write.en.eq(1), write.addr.eq(active_base + 1)]
+                    m.d.comb += ends.eq(1)
                     m.d.sync += [self.done_cycles.eq(self.cycle), to_run.eq(to_run - 1)]
                     m.next = "FETCH"
                     with m.If(to_run == 1):
@@ -161,11 +162,16 @@ class Sequencer(wiring.Component):
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
 
         # The profile goes first; it is one word a descriptor.
-        m.d.comb += self.write_ready.eq(~write.en)
-        with m.If(write.en):
-            m.d.comb += write.data.eq(self.cycle)
+        m.d.comb += self.write_ready.eq(~ends)
+        with m.If(ends):
+            m.d.comb += [
+                write.en.eq(1),
+                write.addr.eq(active_base + 1),
+                write.data.eq(self.cycle),
+            ]
         with m.Else():
             m.d.comb += [
+                write.en.eq(self.write_en),
                 write.addr.eq(self.write_addr),
                 write.data.eq(self.write_data),
             ]
