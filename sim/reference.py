@@ -7,11 +7,13 @@ LiteRT (``tests/sim/test_reference.py``); nothing here is derived from the RTL.
 There are two rounding rules (:data:`Rounding`):
 
 ``"single"``
-    One rounding, half towards plus infinity: what LiteRT computes by default.
+    One rounding, half towards plus infinity. LiteRT's default resolver computes this but for the
+    precision: XNNPACK scales in float32 and rounds exact halves to even. About one output of a
+    convolution in two million differs, by 1. ADD is XNNPACK's exactly.
 ``"double"``
-    Two roundings, as gemmlowp does it: LiteRT's reference kernels for convolutions, and every
-    operator of TFLite Micro. Fully connected layers round twice too here, although LiteRT's
-    reference kernel of that one operator rounds once.
+    Two roundings, as gemmlowp does it: exactly LiteRT's reference kernels, and TFLite Micro. Of
+    LiteRT's reference kernels FULLY_CONNECTED alone scales in float64 instead, which ``"single"``
+    meets more closely; here it rounds twice like everything else, as in TFLite Micro.
 """
 
 from __future__ import annotations
@@ -284,6 +286,9 @@ def mean(
     rounding: Rounding = "single",
 ) -> np.ndarray:
     """Average each channel over height and width: MEAN over axes 1 and 2.
+
+    Under ``"single"`` exact halves go up; XNNPACK rounds them to an even output. They are rare
+    unless input and output have the same quantization and ``H * W`` is even.
 
     Parameters
     ----------
