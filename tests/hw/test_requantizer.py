@@ -95,7 +95,7 @@ def test_edges():
 
 
 def test_random():
-    beats = list(random_beats(seed=1, count=4000))
+    beats = list(random_beats(seed=1, count=2500))
     assert run(beats) == [expected(*beat) for beat in beats]
 
 
@@ -126,5 +126,5 @@ def test_average_of_every_small_sum():
     lambda acc, bias, q, s, left, rule: expected(acc, 0, q, s, left, rule),
 ])
 def test_stimulus_tells_mutants_apart(mutant):
-    beats = list(random_beats(seed=1, count=4000))
+    beats = list(random_beats(seed=1, count=2500))
     assert [mutant(*beat) for beat in beats] != [expected(*beat) for beat in beats]
