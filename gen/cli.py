@@ -1,0 +1,273 @@
+"""The command line: ``oarlock run`` and its companions."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+
+# Everything else is imported where it is used: help must not wait for numpy and Amaranth.
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from .cache import Progress
+    from .config import ArrayConfig
+
+__all__ = ["app", "main"]
+
+NOT_BIT_EXACT, USER_ERROR, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Run int8 .tflite networks, bit-exact, on generated accelerator hardware.")
+
+Model = Annotated[Path, typer.Argument(help="An int8 .tflite file.", show_default=False)]
+Preset = Annotated[str, typer.Option(help="The accelerator; see: oarlock presets.")]
+Dataflow = Annotated[str | None, typer.Option(help="Replaces the preset's.", show_default=False)]
+Rounding = Annotated[str, typer.Option(help="Of requantizations: single (LiteRT) or double "
+                                            "(gemmlowp, TFLite Micro).")]
+Config = Annotated[Path | None, typer.Option(
+    help="A TOML file that changes values of the preset.", show_default=False, metavar="FILE.toml")]
+Json = Annotated[Path | None, typer.Option(
+    "--json", help="Write JSON to this file (-: standard output) and print nothing else.",
+    show_default=False, metavar="FILE")]
+
+
+@app.command()
+def run(
+    model: Model,
+    input: Annotated[Path | None, typer.Option(
+        help="Inputs with a leading batch of any size; random without.", show_default=False,
+        metavar="X.npy")] = None,
+    output: Annotated[Path | None, typer.Option(
+        help="Where to write the outputs.", show_default=False, metavar="Y.npy")] = None,
+    preset: Preset = "ulx3s-85f",
+    dataflow: Dataflow = None,
+    target: Annotated[str, typer.Option(help="What to run on: sim.")] = "sim",
+    rounding: Rounding = "single",
+    json_file: Json = None,
+    waves: Annotated[Path | None, typer.Option(
+        help="Write the waves of all signals, as .fst or .vcd.", show_default=False,
+        metavar="FILE.fst")] = None,
+    config: Config = None,
+) -> int:
+    """Run a network and compare every output with the numpy reference.
+
+    Exit status 0 only if every output was bit-exact, 1 if one was not, 2 after an error.
+    """
+    from .runner import run_model
+
+    inputs = None if input is None else _load_array(input)
+    for path in (output, json_file, waves):
+        _check_folder(path)
+    with _progress(quiet=json_file is not None) as progress:
+        result = run_model(
+            model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
+            target=target, waves=waves, config=_config(preset, config, dataflow),
+            progress=progress)
+    if output is not None:
+        import numpy as np
+
+        with open(output, "wb") as file:
+            np.save(file, result.outputs)
+    if json_file is not None:
+        _write_json(json_file, result.report)
+        if result.mismatch:
+            _complain(f"not bit-exact: {result.mismatch}")
+    else:
+        from .tables import run_tables
+
+        run_tables(_console(), result)
+    return 0 if result.bit_exact else NOT_BIT_EXACT
+
+
+@app.command()
+def inspect(model: Model, json_file: Json = None) -> None:
+    """Show the layers of a network."""
+    from .tables import inspect_rows, inspect_table
+    from .tflite_import import load
+
+    network = load(model)
+    if json_file is not None:
+        _write_json(json_file, {"model": network.name, "macs": network.macs,
+                                "layers": inspect_rows(network)})
+    else:
+        inspect_table(_console(), network)
+
+
+@app.command("compile")
+def compile_command(
+    model: Model,
+    output: Annotated[Path, typer.Option(
+        "--output", "-o", help="The program file.", show_default=False, metavar="FILE")],
+    preset: Preset = "ulx3s-85f",
+    dataflow: Dataflow = None,
+    rounding: Rounding = "single",
+    config: Config = None,
+) -> None:
+    """Compile a network into a program file for the driver."""
+    from .runner import compiled_file
+
+    _check_folder(output)
+    with _progress() as progress:
+        path = compiled_file(model, _config(preset, config, dataflow),
+                             rounding, progress=progress)  # type: ignore[arg-type]
+    output.write_bytes(path.read_bytes())
+    _console().print(f"{output}: {output.stat().st_size:,} bytes", highlight=False, markup=False)
+
+
+@app.command()
+def verilog(
+    output: Annotated[Path, typer.Option(
+        "--output", "-o", help="The folder.", show_default=False, metavar="DIR")],
+    preset: Preset = "ulx3s-85f",
+    dataflow: Dataflow = None,
+    config: Config = None,
+) -> None:
+    """Write the accelerator's Verilog and its manifest into a folder."""
+    from .verilog import write
+
+    with _progress() as progress:
+        paths = write(_config(preset, config, dataflow), output, progress=progress)
+    for path in paths:
+        _console().print(f"{path}: {path.stat().st_size:,} bytes", highlight=False, markup=False)
+
+
+@app.command()
+def presets(json_file: Json = None) -> None:
+    """Show the presets."""
+    from dataclasses import asdict
+
+    from .config import PRESETS
+    from .tables import presets_table
+
+    if json_file is not None:
+        _write_json(json_file, {name: asdict(config) | {"digest": f"{config.digest:016x}"}
+                                for name, config in PRESETS.items()})
+    else:
+        presets_table(_console(), PRESETS)
+
+
+@app.command()
+def doctor(json_file: Json = None) -> int:
+    """Show which tools were found, and how to install what is missing."""
+    from ..sim.toolchain import find_verilator
+    from .doctor import as_json, examine, show
+
+    found = examine(find_verilator)
+    if json_file is not None:
+        _write_json(json_file, as_json(found))
+    else:
+        show(_console(), found)
+    return int(any(entry.required and entry.version is None for entry in found))
+
+
+def _config(preset: str, file: Path | None, dataflow: str | None) -> ArrayConfig:
+    from .config import load_config
+
+    return load_config(preset, file=file,
+                       **({} if dataflow is None else {"dataflow": dataflow}))
+
+
+def _load_array(path: Path) -> np.ndarray:
+    import numpy as np
+
+    from .runner import InputError
+
+    try:
+        with open(path, "rb") as file:
+            array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: is not an .npy file of numbers") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: holds several arrays; one is needed")
+    return array
+
+
+def _check_folder(path: Path | None) -> None:
+    """Complain of a file that cannot be written before minutes of work, not after."""
+    if path is not None and str(path) != "-" and not path.parent.is_dir():
+        raise FileNotFoundError(2, "No such folder", str(path.parent))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=2) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    # Tables that are kept or piped on must not be folded to the 80 columns of no terminal.
+    return console if console.is_terminal else Console(stderr=stderr, width=200)
+
+
+@contextmanager
+def _progress(*, quiet: bool = False) -> Iterator[Progress]:
+    from .cache import no_progress
+
+    if quiet:
+        yield no_progress
+        return
+    from .tables import show_progress
+
+    with show_progress(_console(stderr=True)) as progress:
+        yield progress
+
+
+def _complain(text: str) -> None:
+    print("oarlock:", " ".join(text.split()), file=sys.stderr)
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status; what a user can mend is one line on stderr."""
+    from ..sw_driver.errors import DriverError
+    from .errors import OarlockError
+
+    # Ends like Ctrl-C: what was begun is cleaned up.
+    signal.signal(signal.SIGTERM, _terminate)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = app(list(arguments) or ["--help"], prog_name="oarlock", standalone_mode=False)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except (OarlockError, DriverError) as error:
+        _complain(str(error))
+        status = USER_ERROR
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}")
+        status = USER_ERROR
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("oarlock"):
+            raise
+        _complain(f"Python package {error.name} is missing; see: oarlock doctor")
+        status = USER_ERROR
+    # The base of all its complaints about arguments; Typer exports only this one of them.
+    except typer.BadParameter.__mro__[1] as error:
+        _complain(error.format_message())  # type: ignore[attr-defined]
+        status = USER_ERROR
+    if status == INTERRUPTED:
+        _complain("interrupted")
+    return int(status or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

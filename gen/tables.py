@@ -1,0 +1,178 @@
+"""What the command line shows to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from . import cache
+from .config import ArrayConfig
+from .network import Network
+from .runner import RunResult
+
+
+__all__ = ["inspect_table", "presets_table", "run_tables", "show_progress"]
+
+
+@contextmanager
+def show_progress(console: Console) -> Iterator[cache.Progress]:
+    """Show what is being done, as a bar on a terminal, else as a line at the start of each stage.
+
+    Nothing stays on a terminal afterwards.
+    """
+    if not console.is_terminal:
+        seen: set[str] = set()
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in seen:
+                seen.add(stage)
+                console.print(f"{stage} ...", highlight=False, soft_wrap=True)
+
+        yield tell
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+               TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("Starting", total=None)
+        current = ""
+
+        def show(stage: str, done: int, total: int) -> None:
+            nonlocal current
+            if stage != current:
+                current = stage
+                bars.reset(task, description=stage, total=total or None)
+            bars.update(task, completed=done, total=total or None)
+
+        yield show
+
+
+def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left",
+                         no_wrap=column in right)
+    return table
+
+
+def _size(count: int) -> str:
+    return f"{count:,}"
+
+
+def run_tables(console: Console, result: RunResult) -> None:
+    """Print a table per layer, totals, latency and whether all was bit-exact."""
+    report = result.report
+    numbers = ("MACs", "cycles", "bound", "util.")
+    table = _table(
+        f"{report['model']} on {report['preset']}: {report['rows']}x{report['cols']} PEs, "
+        f"{report['dataflow']}",
+        "layer", "op", "runs on", *numbers, "mapping", right=numbers)
+    for layer in result.layers:
+        on_device = layer["cycles"] > 0
+        table.add_row(
+            layer["name"], layer["op"], layer["runs_on"].replace("none", "-"),
+            _size(layer["macs"]) if layer["macs"] else "-",
+            _size(layer["cycles"]) if on_device else "-",
+            _size(layer["bound_cycles"]) if layer["bound_cycles"] else "-",
+            f"{layer['utilization']:.0%}" if on_device and layer["macs"] else "-",
+            layer["mapping"])
+    table.add_section()
+    table.add_row("total", "", "", _size(report["macs"]), _size(report["cycles"]),
+                  _size(report["bound_cycles"]), f"{report['utilization']:.0%}", "", style="bold")
+    console.print(table)
+    clock = result.cycles / result.latency / 1e6 if result.latency else 0
+    counters = report["counters"]
+    executed = counters["macs_done"] + counters["macs_gated"]
+    lines = [
+        f"latency     {result.latency * 1e6:,.0f} µs at the preset's {clock:g} MHz "
+        f"({_size(result.cycles)} cycles)",
+        f"gated MACs  {counters['macs_gated'] / executed if executed else 0:.0%} of "
+        f"{_size(executed)} (zero activations)",
+        f"link        {_size(report['link_bytes_in'])} bytes in, "
+        f"{_size(report['link_bytes_out'])} bytes out per inference",
+        f"inputs      {report['inferences']}" + (
+            "" if result.seed is None else f", random with seed {result.seed}"),
+    ]
+    for line in lines:
+        console.print(line, highlight=False)
+    verdict = "[green]yes[/]" if result.bit_exact else f"[red]NO[/]: {result.mismatch}"
+    console.print(f"bit-exact   {verdict} (reference with {report['rounding']} rounding)",
+                  highlight=False, soft_wrap=True)
+
+
+def inspect_rows(network: Network) -> list[dict[str, Any]]:
+    """Return what there is to know about each layer of a network."""
+    rows = []
+    for layer in network.layers:
+        weights = 0 if layer.weights is None else layer.weights.size
+        rows.append({
+            "name": layer.name, "op": layer.op,
+            "inputs": [list(network.tensors[name].shape[1:]) for name in layer.inputs],
+            "output": list(network.tensors[layer.output].shape[1:]),
+            "kernel": list(_kernel(layer)), "stride": list(layer.stride),
+            "macs": layer.macs(network.tensors), "weight_bytes": weights,
+        })
+    return rows
+
+
+def _kernel(layer: Any) -> tuple[int, ...]:
+    match layer.op:
+        case "conv":
+            return layer.weights.shape[1:3]
+        case "depthwise_conv":
+            return layer.weights.shape[:2]
+        case "average_pool" | "max_pool":
+            return layer.window
+    return ()
+
+
+def inspect_table(console: Console, network: Network) -> None:
+    """Print a network's layers."""
+    def shape(sizes: Sequence[int]) -> str:
+        return "x".join(map(str, sizes))
+
+    numbers = ("MACs", "weights")
+    table = _table(network.name, "layer", "op", "input", "output", "kernel", "stride", *numbers,
+                   right=numbers)
+    rows = inspect_rows(network)
+    for row in rows:
+        kernel = row["kernel"]
+        table.add_row(
+            row["name"], row["op"], " + ".join(map(shape, row["inputs"])), shape(row["output"]),
+            shape(kernel) or "-", shape(row["stride"]) if kernel else "-",
+            _size(row["macs"]) if row["macs"] else "-",
+            _size(row["weight_bytes"]) if row["weight_bytes"] else "-")
+    table.add_section()
+    table.add_row("total", "", "", "", "", "", _size(network.macs),
+                  _size(sum(row["weight_bytes"] for row in rows)), style="bold")
+    console.print(table)
+    for what, name in (("input ", network.input), ("output", network.output)):
+        tensor = network.tensors[name]
+        console.print(f"{what}  {name}: {tensor.dtype} {shape(tensor.shape)}", highlight=False,
+                      markup=False)
+
+
+def presets_table(console: Console, presets: dict[str, ArrayConfig]) -> None:
+    """Print the presets side by side."""
+    table = _table("Presets", "", *presets, right=[*presets])
+
+    def row(name: str, *values: object) -> None:
+        table.add_row(name, *map(str, values))
+
+    configs = presets.values()
+    row("PEs", *(f"{config.rows}x{config.cols} = {config.pes}" for config in configs))
+    row("dataflow", *(config.dataflow for config in configs))
+    row("clock", *(f"{config.clock_hz / 1e6:g} MHz" for config in configs))
+    row("peak", *(f"{config.pes * config.clock_hz / 1e9:.2f} GMAC/s" for config in configs))
+    row("global buffer", *(f"{_size(config.buffer_bytes)} B" for config in configs))
+    row("words of it", *(f"{config.word_bytes} B" for config in configs))
+    row("filter scratchpad", *(f"{_size(config.filter_depth)} B a PE" for config in configs))
+    row("ifmap scratchpad", *(f"{config.ifmap_depth} entries" for config in configs))
+    row("partial sums", *(f"2 x {config.psum_depth}" for config in configs))
+    row("output lanes", *(config.lanes for config in configs))
+    row("digest", *(f"{config.digest:016x}" for config in configs))
+    console.print(table)
