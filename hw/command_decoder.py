@@ -14,7 +14,7 @@ from .isa import Memory, Opcode, Status
 __all__ = ["PROGRAM_WRITE", "CommandDecoder"]
 
 PROGRAM_WRITE = data.StructLayout({"addr": 16, "data": 32})
-RESPONSE      = data.StructLayout({"words": 16, "status": 4, "opcode": 4, "sync": 8})
+RESPONSE      = data.StructLayout({"words": 16, "status": 4, "opcode": 4})
 
 # Enough for a READ of a word a cycle: there and back through the global buffer, and this FIFO.
 ANSWER_DEPTH = 16
@@ -207,11 +207,12 @@ class CommandDecoder(wiring.Component):
         index    = Signal(range(len(self._payload)))
         last     = Signal.like(index)
         m.d.comb += [
-            response.sync.eq(isa.RESPONSE_SYNC),
             response.opcode.eq(header.opcode),
             response.status.eq(status),
             answers.w_en.eq(respond | extend | arrived),
-            answers.w_data.eq(response),
+            # Not a field of the response: beside fields driven under conditions, Yosys would drive
+            # the constant in a process without inputs, which Verilator never runs.
+            answers.w_data.eq(Cat(response, C(isa.RESPONSE_SYNC, 8))),
         ]
         with m.If(extend):
             m.d.comb += answers.w_data.eq(Array(self._payload)[index])
