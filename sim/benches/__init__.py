@@ -1,0 +1,1 @@
+"""cocotb benches of single components; :mod:`oarlock.sim.bench` builds and runs them."""
