@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
 from .config import ArrayConfig
-from .network import Layer, Tensor
+from .conv_shape import KINDS, ConvShape, conv_shape, variant
 
 
 __all__ = [
-    "ConvShape", "Mapping", "MappingError", "bound_cycles", "conv_shape", "search", "variants",
+    "ConvShape", "Mapping", "MappingError", "bound_cycles", "conv_shape", "search",
 ]
 
 # Cycles from the first beat of a descriptor to its first MAC, and from its last MAC to its end,
@@ -29,134 +28,13 @@ class MappingError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvShape:
-    """The loops of one convolution, and how its feature maps lie in memory.
-
-    Members
-    -------
-    m, c, p, q, r, s, h, w : :class:`int`
-        Output channels, input channels, output rows and columns, filter rows and columns, ifmap
-        rows and columns. ``y`` (p, r, h) is the axis on array columns.
-    stride_y, stride_x, pad_y, pad_x : :class:`int`
-        Strides; rows and columns of padding before the image. Padding behind it follows.
-    in_y, in_x, out_y, out_x : :class:`int`
-        Bytes from a row or column to the next, in the ifmap and in the output.
-    depthwise : :class:`bool`
-        Output channel ``m`` reads input channel ``m // multiplier`` only, ``multiplier = m // c``.
-    swapped : :class:`bool`
-        Image axes are exchanged against the network's.
-    fold : :class:`bool`
-        Filter columns were folded into the channels: ``c`` is S*C of the network, ``s`` is 1, and
-        ``in_x`` (the network's C) bytes are one column.
-    flat : :class:`bool`
-        Filter rows and columns were folded into the channels: the filter covers the whole image.
-    """
-
-    m: int
-    c: int
-    p: int
-    q: int
-    r: int
-    s: int
-    h: int
-    w: int
-    stride_y: int
-    stride_x: int
-    pad_y: int
-    pad_x: int
-    in_y: int
-    in_x: int
-    out_y: int
-    out_x: int
-    depthwise: bool = False
-    swapped: bool = False
-    fold: bool = False
-    flat: bool = False
-
-    @property
-    def multiplier(self) -> int:
-        """Output channels per input channel of a depthwise layer."""
-        return self.m // self.c
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates, padding included."""
-        return self.m * self.p * self.q * self.r * self.s * (1 if self.depthwise else self.c)
-
-    def weights(self, weights: np.ndarray) -> np.ndarray:
-        """Arrange a layer's weights for this shape: (m, r, s, c), or (m, r, s, 1) if depthwise.
-
-        Parameters
-        ----------
-        weights : int8 array
-            As in :class:`oarlock.gen.network.Layer`.
-        """
-        if weights.ndim == 2:
-            weights = weights[:, None, None, :]
-        elif weights.ndim == 3:
-            weights = weights.transpose(2, 0, 1)[..., None]
-        if self.flat:
-            return weights.reshape(self.m, 1, 1, self.c)
-        if self.swapped:
-            weights = weights.transpose(0, 2, 1, 3)
-        if self.fold:
-            return weights.reshape(self.m, self.r, 1, self.c)
-        return weights
-
-
-def conv_shape(layer: Layer, tensors: dict[str, Tensor]) -> ConvShape:
-    """Return the shape of a convolution or fully connected layer, feature maps contiguous."""
-    assert layer.weights is not None
-    out = tensors[layer.output].shape
-    if layer.op == "fully_connected":
-        m, c = layer.weights.shape
-        p = tensors[layer.output].size // m
-        return ConvShape(m=m, c=c, p=p, q=1, r=1, s=1, h=p, w=1, stride_y=1, stride_x=1, pad_y=0,
-                         pad_x=0, in_y=c, in_x=c, out_y=m, out_x=m)
-    _, h, w, c = tensors[layer.inputs[0]].shape
-    _, p, q, m = out
-    depthwise = layer.op == "depthwise_conv"
-    r, s = layer.weights.shape[:2] if depthwise else layer.weights.shape[1:3]
-    return ConvShape(
-        m=m, c=c, p=p, q=q, r=r, s=s, h=h, w=w, stride_y=layer.stride[0], stride_x=layer.stride[1],
-        pad_y=layer.padding[0][0], pad_x=layer.padding[1][0], in_y=w * c, in_x=c, out_y=q * m,
-        out_x=m, depthwise=depthwise and c > 1)
-
-
-def variants(shape: ConvShape) -> Iterator[ConvShape]:
-    """Yield the shapes in which a convolution can be computed, itself among them."""
-    dense, unpadded = not shape.depthwise, shape.pad_y == shape.pad_x == 0
-    small = shape.stride_y == shape.stride_x == shape.r == shape.s == 1
-    if (small and unpadded and (shape.p, shape.q) == (shape.h, shape.w) and shape.q > 1
-            and shape.in_y == shape.w * shape.in_x and shape.out_y == shape.q * shape.out_x
-            and shape.p * shape.q <= MAX_16):
-        # Pointwise: the image is a list of pixels.
-        pixels = shape.p * shape.q
-        yield replace(shape, p=pixels, q=1, h=pixels, w=1, in_y=shape.in_x, out_y=shape.out_x)
-        return
-    if (dense and unpadded and shape.p == shape.q == 1 and shape.r * shape.s > 1
-            and (shape.r, shape.s) == (shape.h, shape.w) and shape.in_x == shape.c
-            and shape.in_y == shape.w * shape.c and shape.h * shape.w * shape.c <= MAX_16):
-        size = shape.h * shape.w * shape.c
-        yield replace(shape, c=size, r=1, s=1, h=1, w=1, in_y=size, in_x=size, flat=True)
-    swapped = replace(
-        shape, p=shape.q, q=shape.p, r=shape.s, s=shape.r, h=shape.w, w=shape.h,
-        stride_y=shape.stride_x, stride_x=shape.stride_y, pad_y=shape.pad_x, pad_x=shape.pad_y,
-        in_y=shape.in_x, in_x=shape.in_y, out_y=shape.out_x, out_x=shape.out_y, swapped=True)
-    for variant in (shape, swapped):
-        yield variant
-        if dense and variant.s > 1 and variant.in_x == variant.c and variant.s * variant.c <= 256:
-            yield replace(variant, c=variant.s * variant.c, s=1, fold=True)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mapping:
     """One way to compute a convolution on an array.
 
     Members
     -------
     shape : :class:`ConvShape`
-        What is computed, one of :func:`variants`.
+        What is computed, a variant of the network's convolution.
     r_groups, lanes, groups : :class:`int`
         What array rows carry. ``groups`` counts the chain's groups: for depthwise layers
         ``lanes * (groups of the multiplier)``.
@@ -216,6 +94,39 @@ class Mapping:
             " x ".join(f"{name}{count}" for name, count in axis.items() if count > 1) or "1"
             for axis in (rows, columns))
 
+    def adapted(self, shape: ConvShape) -> Mapping:
+        """Return the same assignment of rows and columns for a smaller convolution.
+
+        Filters of all channels and positions stay where they are in the scratchpads as long as
+        ``m`` and ``c`` are the same.
+
+        Parameters
+        ----------
+        shape : :class:`ConvShape`
+            Its image, filters or channels may be fewer.
+        """
+        form = variant(shape, self.shape.kind)
+        assert form is not None and form.depthwise == self.shape.depthwise
+        if form.depthwise:
+            return replace(self, shape=form,
+                           tiles=-(-form.c // (self.mc * self.lanes * self.t_count)))
+        steps = -(-form.c // self.lanes)
+        t_count = min(self.t_count, steps)
+        return replace(self, shape=form, t_count=t_count, c_chunks=-(-steps // t_count),
+                       tiles=-(-form.m // (self.mc * self.groups * self.m_count)))
+
+    @property
+    def entries(self) -> int:
+        """Filter bytes per PE of this very shape: :attr:`filter_entries`, or less if adapted."""
+        rows = self.shape.r // self.r_groups
+        return self.tiles * self.channel_steps * rows * self.shape.s * self.m_count
+
+    @property
+    def image_words(self) -> int:
+        """Words that the filters are on the link, without commands."""
+        rows = self.r_groups * self.groups * (1 if self.shape.depthwise else self.lanes)
+        return self.mc * -(-rows // 4) * self.filter_entries
+
 
 def _triples(limit: int, bounds: tuple[int, int, int]) -> list[tuple[int, int, int]]:
     """Return all (a, b, c) up to ``bounds`` with a product of at most ``limit``."""
@@ -255,6 +166,7 @@ def bound_cycles(shape: ConvShape, config: ArrayConfig) -> int:
 @lru_cache(maxsize=4096)
 def search(
     shape: ConvShape, config: ArrayConfig, *, max_entries: int | None = None,
+    kinds: frozenset[str] = frozenset(KINDS), one_step: bool = False,
 ) -> tuple[Mapping, ...]:
     """Return the best mappings of a convolution, the fastest first.
 
@@ -268,6 +180,10 @@ def search(
         The array.
     max_entries : :class:`int`, optional
         Filter bytes per PE that a mapping may take; the scratchpad by default.
+    kinds : set of :class:`str`
+        Variants to consider, of :data:`oarlock.gen.conv_shape.KINDS`.
+    one_step : :class:`bool`
+        Only mappings of a single step, after which partial sums can stay in the array.
 
     Raises
     ------
@@ -276,26 +192,34 @@ def search(
     """
     limit = config.filter_depth if max_entries is None else max_entries
     found = []
-    for variant in variants(shape):
-        table = _evaluate(variant, config)
-        table = table[:, table[-1] <= limit] if table.size else table
-        found += [(variant, row) for row in _front(table)]
+    for kind in KINDS:
+        form = variant(shape, kind)
+        if form is None or kind not in kinds:
+            continue
+        table = _evaluate(form, config)
+        fits = table[-1] <= limit
+        if one_step:
+            fits &= (table[TILES] == 1) & (table[PC] >= form.p) & (table[QC] >= form.q)
+        found += [(form, row) for row in _front(table[:, fits])]
+        if kind == "pixels":
+            break
     if not found:
         raise MappingError(f"no mapping of {shape} fits {limit} filter bytes per PE")
     found.sort(key=lambda pair: (pair[1][COST], pair[1][-1], pair[1][BEATS]))
     result: list[Mapping] = []
-    for variant, row in found:
+    for form, row in found:
         if not result or row[-1] < result[-1].filter_entries:
             values = dict(zip(COLUMNS, (int(value) for value in row), strict=True))
             del values["beats"]
-            result.append(Mapping(shape=variant, **values))
+            result.append(Mapping(shape=form, **values))
     return tuple(result)
 
 
 # Rows of the table of mappings.
 COLUMNS = ("r_groups", "lanes", "groups", "pc", "qc", "mc", "r_chunks", "c_chunks", "t_count",
            "m_count", "tiles", "beats", "cycles", "filter_entries")
-BEATS, COST = COLUMNS.index("beats"), COLUMNS.index("cycles")
+BEATS, COST, TILES = (COLUMNS.index(name) for name in ("beats", "cycles", "tiles"))
+PC, QC = COLUMNS.index("pc"), COLUMNS.index("qc")
 
 
 def _front(table: np.ndarray) -> list[tuple[int, ...]]:

@@ -330,13 +330,15 @@ def run_setup(device: Device, program: Any) -> None:
 
 def run_program(device: Device, program: Any, x: np.ndarray) -> np.ndarray:
     """Run one inference: int8 (H, W, C) of the device part's input to the same of its output."""
+    header = program.header
     tensors = {name: np.zeros(shape, dtype=np.int8)
-               for name, shape in program.host_tensors.items()}
-    for alias, base in program.host_aliases.items():
+               for name, shape in header["host_tensors"].items()}
+    for alias, base in header["host_aliases"].items():
         tensors[alias] = tensors[base].reshape(tensors[alias].shape)
-    tensors[program.input["name"]][...] = x.reshape(tensors[program.input["name"]].shape)
+    source = tensors[header["input"]["name"]]
+    source[...] = x.reshape(source.shape)
     _steps(device, program, program.inference, tensors)
-    return tensors[program.output["name"]]
+    return tensors[header["output"]["name"]]
 
 
 def _steps(device: Device, program: Any, steps: list[dict[str, Any]],

@@ -1,0 +1,209 @@
+"""Which layers' filters stay in the array, and with which mapping each layer runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .config import ArrayConfig
+from .conv_shape import KINDS, variant
+from .graph import ARRAY_OPS, Graph
+from .mapping import Mapping, MappingError, search
+from .plan import (
+    MemoryPlan,
+    Piece,
+    PlanError,
+    Tiling,
+    halves,
+    main_shape,
+    pieces,
+    plan_tiling,
+    slice_channels,
+)
+
+
+__all__ = ["LayerPlan", "plan_layers"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerPlan:
+    """How one task runs.
+
+    Members
+    -------
+    tiling : :class:`oarlock.gen.plan.Tiling`
+        How it is cut.
+    parts : list of :class:`oarlock.gen.plan.Piece`
+        Its runs.
+    mapping : :class:`oarlock.gen.mapping.Mapping` or None
+        Of the largest part; the others' are adapted from it.
+    resident : :class:`bool`
+        Its filters stay in the array.
+    """
+
+    tiling: Tiling
+    parts: list[Piece]
+    mapping: Mapping | None
+    resident: bool
+
+    @property
+    def text(self) -> str:
+        """The mapping, and into how much the layer is cut, for people."""
+        text = self.mapping.text if self.mapping is not None else ""
+        cuts = [f"{len(self.parts)} parts"] if len(self.parts) > 1 else []
+        if not self.resident:
+            cuts.append("streamed")
+        return ", ".join([text] * bool(text) + cuts)
+
+
+def _kinds(parts: list[Piece]) -> frozenset[str]:
+    """Return the forms that are possible for all parts of a layer, which then share filters."""
+    shapes = {part.shape for part in parts}
+    return frozenset(
+        kind for kind in KINDS
+        if all(shape is not None and variant(shape, kind) is not None for shape in shapes))
+
+
+def _streamed(graph: Graph, memory: MemoryPlan, index: int, config: ArrayConfig, region: int,
+              ) -> LayerPlan | None:
+    """Plan a layer whose filters may take ``region`` entries, but only half of them if possible."""
+    tiling = plan_tiling(graph, memory, index)
+    depth = graph.tasks[index].layer
+    assert depth.weights is not None
+    if not tiling.keeps:
+        unit = 1
+        if depth.op == "depthwise_conv":
+            unit = depth.weights.shape[2] // graph.tensors[depth.inputs[0]].shape[-1]
+        for filters in halves(min(tiling.step[2], config.parameter_depth // unit * unit), unit):
+            cut = plan_tiling(graph, memory, index, filters=filters)
+            parts = pieces(graph, memory, cut)
+            for room in (region // 2, region):
+                try:
+                    found = search(main_shape(parts), config, max_entries=room, kinds=_kinds(parts))
+                except MappingError:
+                    continue
+                return LayerPlan(tiling=cut, parts=parts, mapping=found[0], resident=False)
+    if depth.op == "depthwise_conv":
+        return None
+    start = tiling.channel_slices[0][0][1]
+    for channels in halves(start):
+        for filters in halves(min(tiling.step[2], config.parameter_depth)):
+            cut = slice_channels(graph, replace(tiling, step=(1, 1, filters)), channels)
+            parts = pieces(graph, memory, cut)
+            try:
+                found = search(main_shape(parts), config, max_entries=region, one_step=True,
+                               kinds=_kinds(parts))
+            except MappingError:
+                continue
+            return LayerPlan(tiling=cut, parts=parts, mapping=found[0], resident=False)
+    return None
+
+
+def _cost(plan: LayerPlan) -> int:
+    """Estimate the cycles of a layer whose filters are loaded before it runs."""
+    assert plan.mapping is not None
+    loads = len({(part.box[2], part.channels) for part in plan.parts})
+    if plan.tiling.keeps:
+        loads = len(plan.parts)
+    return plan.mapping.cycles * len(plan.parts) + plan.mapping.image_words * loads
+
+
+def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[LayerPlan]:
+    """Choose tilings and mappings such that estimated cycles are least.
+
+    If the filters of all layers fit the scratchpads in some choice of mappings, the fastest such
+    choice is taken, by dynamic programming over the entries used. Otherwise a region is set aside
+    in which filters are streamed, and the same search decides who stays.
+    """
+    plans: list[LayerPlan | None] = [None] * len(graph.tasks)
+    array = [index for index, task in enumerate(graph.tasks) if task.layer.op in ARRAY_OPS]
+    whole: dict[int, LayerPlan] = {}
+    fronts: list[tuple[Mapping, ...]] = []
+    for index, task in enumerate(graph.tasks):
+        if index not in array:
+            tiling = plan_tiling(graph, memory, index)
+            plans[index] = LayerPlan(tiling=tiling, parts=pieces(graph, memory, tiling),
+                                     mapping=None, resident=True)
+            continue
+        tiling = plan_tiling(graph, memory, index)
+        parts = pieces(graph, memory, tiling)
+        whole[index] = LayerPlan(tiling=tiling, parts=parts, mapping=None, resident=True)
+        front: tuple[Mapping, ...] = ()
+        if (not tiling.keeps and tiling.step[2] == tiling.outputs
+                and tiling.outputs <= config.parameter_depth):
+            try:
+                front = search(main_shape(parts), config, kinds=_kinds(parts))
+            except MappingError:
+                pass
+        assert task.layer.op in ARRAY_OPS
+        fronts.append(front)
+    counts = [len(whole[index].parts) for index in array]
+    choice = _knapsack([[(m.cycles * count, m.filter_entries) for m in front]
+                        for front, count in zip(fronts, counts, strict=True)],
+                       config.filter_depth)
+    if choice is not None:
+        for index, front, pick in zip(array, fronts, choice[1], strict=True):
+            plans[index] = replace(whole[index], mapping=front[pick])
+    else:
+        for index, plan in zip(array, _stream(graph, memory, config, array, whole, fronts),
+                               strict=True):
+            plans[index] = plan
+    return [plan for plan in plans if plan is not None]
+
+
+def _stream(graph: Graph, memory: MemoryPlan, config: ArrayConfig, array: list[int],
+            whole: dict[int, LayerPlan], fronts: list[tuple[Mapping, ...]]) -> list[LayerPlan]:
+    """Plan layers of which some are streamed; try several sizes of the region for that."""
+    best: tuple[int, list[LayerPlan]] | None = None
+    depth = config.filter_depth
+    for region in (depth // 8, depth // 4, depth // 2, 3 * depth // 4, depth):
+        streamed = [_streamed(graph, memory, index, config, region) for index in array]
+        options = []
+        for index, front, plan in zip(array, fronts, streamed, strict=True):
+            count = len(whole[index].parts)
+            option = [(m.cycles * count, m.filter_entries) for m in front]
+            options.append(option + ([(_cost(plan), 0)] if plan else []))
+        found = _knapsack(options, depth - region)
+        if found is None or (best is not None and found[0] >= best[0]):
+            continue
+        plans = []
+        for index, front, plan, pick in zip(array, fronts, streamed, found[1], strict=True):
+            if pick < len(front):
+                plans.append(replace(whole[index], mapping=front[pick]))
+            else:
+                assert plan is not None
+                plans.append(plan)
+        best = found[0], plans
+    if best is None:
+        names = ", ".join(graph.tasks[index].layer.name for index, front in
+                          zip(array, fronts, strict=True) if not front)
+        raise PlanError(f"no mapping for {names}")
+    return best[1]
+
+
+def _knapsack(options: list[list[tuple[int, int]]], capacity: int,
+              ) -> tuple[int, list[int]] | None:
+    """Choose one (cost, size) of every list such that sizes fit and the cost is least."""
+    far = np.int64(1) << 60
+    best = np.zeros(capacity + 1, dtype=np.int64)
+    picks = []
+    for option in options:
+        after = np.full(capacity + 1, far)
+        pick = np.zeros(capacity + 1, dtype=np.int64)
+        for number, (cost, size) in enumerate(option):
+            if size > capacity:
+                continue
+            total = best[:capacity + 1 - size] + cost
+            better = total < after[size:]
+            after[size:][better] = total[better]
+            pick[size:][better] = number
+        best = np.minimum(after, far)
+        picks.append(pick)
+    if best[-1] >= far:
+        return None
+    used, chosen = capacity, []
+    for option, pick in zip(reversed(options), reversed(picks), strict=True):
+        chosen.append(int(pick[used]))
+        used -= option[chosen[-1]][1]
+    return int(best[capacity]), chosen[::-1]
