@@ -153,8 +153,8 @@ def _tail(log: Path, lines: int = 60) -> str:
 def bench_test(*, cycles: int, **parameters: Iterable[object]) -> Callable[[Any], Any]:
     """Make a cocotb test of ``async def bench(bench, **parameters)``, for each combination.
 
-    The clock runs and the component has been reset when it is called. When it returns, the test goes
-    on until all sources are drained and all scoreboards are empty, and then for
+    The clock runs and the component has been reset when it is called. When it returns, the test
+    goes on until all sources are drained and all scoreboards are empty, and then for
     :data:`QUIET_CYCLES` more. After ``cycles`` in all it fails.
     """
     def decorate(function: Callable[..., Awaitable[None]]) -> Any:
