@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from oarlock.gen import lower, mapping
@@ -77,13 +77,13 @@ def run_layer(config: ArrayConfig, layer: Layer, tensors: dict[str, Tensor], x: 
 
 
 def check_layer(config: ArrayConfig, layer: Layer, tensors: dict[str, Tensor], *,
-                seed: int = 0, every: bool = False) -> None:
+                seed: int = 0, every: bool = False, pick: int = 0) -> None:
     """Run the mappings of a layer's Pareto front and compare outputs and MACs."""
     rng = np.random.default_rng(seed)
     x = rng.integers(-128, 128, tensors["x"].shape).astype(np.int8)
     found = mapping.search(mapping.conv_shape(layer, tensors), config,
                            max_entries=config.filter_depth - 3)
-    for choice in {found[0], found[-1]} if every else found[:1]:
+    for choice in {found[0], found[-1]} if every else [found[pick % len(found)]]:
         for rounding, rule in (("single", isa.Rule.SINGLE), ("double", isa.Rule.DOUBLE)):
             out, device = run_layer(config, layer, tensors, x, choice, rule)
             expected = evaluate_layer(layer, tensors, [x], rounding)
@@ -125,4 +125,48 @@ DIRECTED = {
 @pytest.mark.parametrize("name", DIRECTED)
 def test_directed_layer(array: str, name: str) -> None:
     layer, tensors = make_conv(np.random.default_rng(1), **DIRECTED[name])
-    check_layer(ARRAYS[array], layer, tensors, every=True)
+    check_layer(ARRAYS[array], layer, tensors, every=array in ("3x5", "12x12"))
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Layer, dict[str, Tensor]]:
+    """Draw a layer of up to some 100,000 MACs."""
+    depthwise = draw(st.booleans())
+    r, s = (draw(st.integers(1, 15) if draw(st.booleans()) else st.integers(1, 3))
+            for _ in range(2))
+    top, bottom, left, right = (draw(st.integers(0, size // 2)) for size in (r, r, s, s))
+    h = draw(st.integers(max(1, r - top - bottom), 18))
+    w = draw(st.integers(max(1, s - left - right), 18))
+    c, m = draw(st.integers(1, 20)), draw(st.integers(1, 4 if depthwise else 20))
+    stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    positions = (h + top + bottom - r) // stride[0] * ((w + left + right - s) // stride[1])
+    assume(positions * r * s * m * c < 100_000)
+    return make_conv(
+        np.random.default_rng(draw(st.integers(0, 99))), h=h, w=w, c=c, m=m, r=r, s=s,
+        stride=stride, padding=((top, bottom), (left, right)), depthwise=depthwise,
+        zero_point=draw(st.integers(-128, 127)))
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+@settings(max_examples=30, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(drawn=convolutions(), pick=st.integers(0, 9))
+def test_drawn_layer(array: str, drawn: tuple[Layer, dict[str, Tensor]], pick: int) -> None:
+    layer, tensors = drawn
+    check_layer(ARRAYS[array], layer, tensors, pick=pick)
+
+
+def test_one_wrong_weight_is_found() -> None:
+    layer, tensors = make_conv(np.random.default_rng(1), **DIRECTED["3x3"])
+    config, writes = ARRAYS["4x4"], lower.filter_writes
+
+    def corrupted(*args: object) -> list[lower.FilterWrite]:
+        result = writes(*args)  # type: ignore[arg-type]
+        result[0].data[2, 1] ^= 64
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lower, "filter_writes", corrupted)
+        with pytest.raises(AssertionError, match="Mismatched elements"):
+            check_layer(config, layer, tensors)
+    check_layer(config, layer, tensors)
