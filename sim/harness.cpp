@@ -79,12 +79,12 @@ EXPORT void oarlock_reset(Simulation *simulation) {
     auto &top = *simulation->top;
     top.i___05Fvalid = 0;
     top.o___05Fready = 0;
-    top.rst = 1;
-    for (int cycle = 0; cycle < 4; ++cycle) {
+    // The reset is registered inside: it arrives, and ends, some cycles later.
+    for (int cycle = 0; cycle < 16; ++cycle) {
+        top.rst = cycle < 8;
         simulation->settle();
         simulation->tick();
     }
-    top.rst = 0;
 }
 
 // Offers words in every cycle until all are taken, and takes words until the output is full; ends
