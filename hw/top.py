@@ -48,7 +48,12 @@ class Top(wiring.Component):
         m.d.sync += reset.eq(self.rst)
         accelerator = Accelerator(self.config)
         m.submodules.accelerator = ResetInserter(reset)(accelerator)
-        connect(m, flipped(self.i), accelerator.i)
         connect(m, accelerator.o, flipped(self.o))
+        # Nothing is taken that the reset, a cycle behind the pin, would wipe out.
+        m.d.comb += [
+            accelerator.i.payload.eq(self.i.payload),
+            accelerator.i.valid.eq(self.i.valid & ~reset),
+            self.i.ready.eq(accelerator.i.ready & ~reset),
+        ]
 
         return m
