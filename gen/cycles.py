@@ -40,14 +40,10 @@ class ConvTiming:
     drain_slots: int
 
 
-def _drain(fields: Mapping[str, int], word_bytes: int) -> tuple[int, int, int]:
-    """Return cycles of a bank's drain, and of those before its last slot's first and last beat."""
-    slots, beats = fields["run_full"], fields["beat_count"]
-    full, rest = divmod(slots - 1, word_bytes)
-    before = full * max(word_bytes * beats, fields["flush_count"])
-    last = rest + 1
-    return (before + max(last * beats, fields["flush_count"]), before + (last - 1) * beats,
-            before + last * beats - 1)
+def _segments(fields: Mapping[str, int], word_bytes: int) -> list[int]:
+    """Return the cycles that the beats of a bank's segments take."""
+    full, rest = divmod(fields["run_full"], word_bytes)
+    return [slots * fields["beat_count"] for slots in [word_bytes] * full + [rest] * (rest > 0)]
 
 
 def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
@@ -87,7 +83,7 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
             a_pass(c == c_chunks - 1, first or not one_pass, one_pass and not last, strip)
             for _ in range(r_chunks) for c in range(c_chunks)]
         for first in (False, True) for last in (False, True) for strip in (False, True)}
-    drain, to_free, to_last = _drain(fields, config.word_bytes)
+    segments, flush = _segments(fields, config.word_bytes), fields["flush_count"]
 
     load_end = 1              # first cycle in which the loader may send the next pass
     mac_end = 1               # likewise for MACs
@@ -95,8 +91,7 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
     released: list[tuple[int, int]] = []   # (first cycle in which they are free, entries)
     next_release = 0
     free = [0, 0]             # first cycle in which the bank of the step before last is free; of the last
-    drain_end = 0             # first cycle in which the next bank may start to drain
-    last_beat = 0
+    last_beat = -flush        # that completed a segment
     macs = stall_load = stall_drain = beats_sent = 0
 
     q_count, strips = fields["q_count"], fields["strip_count"]
@@ -131,10 +126,15 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
                     macs += work
                     released.append((mac_end, gives))
                 if not hold:
-                    begin = max(drain_end, mac_end)
-                    free = [free[1], begin + to_free + 1]
-                    last_beat = begin + to_last
-                    drain_end = begin + drain
+                    # Drain: segments complete at least as far apart as it takes to write one.
+                    begin = max(last_beat + 1, mac_end)
+                    for work in segments:
+                        complete = begin + work - 1
+                        last_beat = max(complete, last_beat + flush)
+                        begin = last_beat + 1
+                    freed = last_beat if fields["beat_count"] == 1 else (
+                        complete - fields["beat_count"] + 1)
+                    free = [free[1], freed + 1]
 
     chain = ArrayRow.CHAIN_LATENCY + config.rows - 1
     if hold:
@@ -143,7 +143,7 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
     else:
         # Two registers, the chain, post-processing, the collector, its last column, and idle.
         collected = last_beat + 2 + chain + PostProcessor.LATENCY
-        cycles = max(drain_end, collected + Collector.LATENCY + fields["flush_count"])
+        cycles = collected + Collector.LATENCY + flush
         slots = fields["run_full"] * fields["tile_count"] * strips * q_count
     return ConvTiming(cycles=cycles, mac_cycles=macs, stall_load=stall_load, stall_drain=stall_drain,
                       ifmap_beats=beats_sent, drain_slots=slots)

@@ -92,20 +92,21 @@ class Collector(wiring.Component):
         job      = Signal(self.job.shape())
         writing  = Signal()
         column   = Signal(range(max(2, self.cols)))
+        written  = Signal()  # beside the registered write, whether that has bytes or not
         finished = Signal()
         starts   = Signal()
         m.d.comb += [
             starts.eq(self.valid & self.last),
             jobs.r_en.eq(starts),
             finished.eq(column == self.flush_count - 1),
-            self.busy.eq(self.job_valid | jobs.r_rdy | writing | self.write_enable),
+            self.busy.eq(self.job_valid | jobs.r_rdy | writing | written),
         ]
         with m.If(starts):
             m.d.sync += [job.eq(jobs.r_data), column.eq(0), writing.eq(1)]
         with m.Elif(writing):
             m.d.sync += [column.eq(column + 1), writing.eq(~finished)]
 
-        m.d.sync += self.write_enable.eq(0)
+        m.d.sync += [written.eq(writing), self.write_enable.eq(0)]
         with m.If(writing):
             with m.Switch(column):
                 for n in range(self.cols):

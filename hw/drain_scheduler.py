@@ -32,8 +32,8 @@ def segment_job(*, cols, word_bytes):
 class DrainScheduler(wiring.Component):
     """Drain the banks of partial sums in the order in which they fill.
 
-    A segment of n slots takes ``max(n * beat_count, flush_count)`` cycles, so that the collector has written the
-    segment before when the next one is complete: nothing downstream ever has to say stop.
+    Two segments end at least ``flush_count`` cycles apart, so that the collector has written the one
+    when the other is complete: nothing downstream ever has to say stop.
 
     Parameters
     ----------
@@ -94,30 +94,39 @@ class DrainScheduler(wiring.Component):
                 part[self.full_bank].eq(self.full_part),
             ]
 
-        # One cycle of work on a bank: a beat of a slot, or waiting for the collector to catch up.
-        bank_first = Signal(init=1)
-        work, starts = Signal(), Signal()
-        m.d.comb += [
-            work.eq(~bank_first | (waiting != 0)),
-            starts.eq(work & bank_first),
-            self.busy.eq(work),
-        ]
-        m.d.sync += waiting.eq(waiting + self.bank_full - starts)
-
         beat, beat_last = Signal(range(self.cols + 1)), Signal()
         u     = Signal(range(self.psum_depth))
         group = Signal(5)
         index = Signal(range(W))
         slot  = Signal(16)
-        slot_last, segment_last = Signal(), Signal()
-        pads, padded_last = Signal(), Signal()
+        slot_last, completes = Signal(), Signal()
         m.d.comb += [
             beat_last.eq(beat == conv.beat_count - 1),
             slot_last.eq((u == conv.u_count - 1) & (group == conv.group_count - 1)),
-            segment_last.eq(work & ~pads & beat_last & ((index == W - 1) | slot_last)),
+            completes.eq(beat_last & ((index == W - 1) | slot_last)),
         ]
-        with m.If(work & ~pads):
-            m.d.sync += beat.eq(Mux(beat_last, 0, beat + 1))
+
+        # A beat in every cycle, but for those that would complete a segment too early.
+        bank_first = Signal(init=1)
+        since_last = Signal(8, init=255)
+        work, segment_last, bank_last = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.busy.eq(~bank_first | (waiting != 0)),
+            work.eq(self.busy & ~(completes & (since_last + 1 < conv.flush_count))),
+            segment_last.eq(work & completes),
+            bank_last.eq(segment_last & slot_last),
+        ]
+        m.d.sync += waiting.eq(waiting + self.bank_full - (work & bank_first))
+        with m.If(segment_last):
+            m.d.sync += since_last.eq(0)
+        with m.Elif(since_last != 255):
+            m.d.sync += since_last.eq(since_last + 1)
+
+        with m.If(work):
+            m.d.sync += [
+                bank_first.eq(bank_last),
+                beat.eq(Mux(beat_last, 0, beat + 1)),
+            ]
             with m.If(beat_last):
                 m.d.sync += [
                     index.eq(Mux(segment_last, 0, index + 1)),
@@ -127,29 +136,13 @@ class DrainScheduler(wiring.Component):
                 with m.If(group == conv.group_count - 1):
                     m.d.sync += u.eq(Mux(slot_last, 0, u + 1))
 
-        cycle = Signal(range(max(256, W * self.cols + 1)))
-        long_enough, segment_ends, bank_ends = Signal(), Signal(), Signal()
-        m.d.comb += [
-            long_enough.eq(cycle + 1 >= conv.flush_count),
-            segment_ends.eq((segment_last | pads) & long_enough),
-            bank_ends.eq(segment_ends & Mux(pads, padded_last, slot_last)),
-        ]
-        with m.If(segment_last):
-            m.d.sync += padded_last.eq(slot_last)
-        with m.If(work):
-            m.d.sync += [
-                pads.eq((segment_last | pads) & ~long_enough),
-                cycle.eq(Mux(segment_ends, 0, cycle + 1)),
-                bank_first.eq(bank_ends),
-            ]
-
         # Where this bank's outputs and parameters are.
         m.submodules.nest = nest = LoopNest(
             loops={"q": 16, "strip": 16, "tile": 16},
             quantities={"address": (24, ["q", "strip", "tile"]), "entry": (16, ["tile"])})
         m.d.comb += [
             nest.start.eq(self.start),
-            nest.advance.eq(bank_ends),
+            nest.advance.eq(bank_last),
             nest.count_q.eq(conv.q_count),
             nest.count_strip.eq(conv.strip_count),
             nest.count_tile.eq(conv.tile_count),
@@ -160,7 +153,7 @@ class DrainScheduler(wiring.Component):
             nest.origin_entry.eq(conv.parameter_base),
             nest.step_entry_tile.eq(conv.parameter_step),
         ]
-        with m.If(bank_ends):
+        with m.If(bank_last):
             m.d.sync += bank.eq(~bank)
 
         beat_word = Signal(layout(isa.BEAT_FIELDS))
@@ -168,13 +161,13 @@ class DrainScheduler(wiring.Component):
             for n, word in enumerate(self.beats):
                 with m.Case(n):
                     m.d.comb += beat_word.eq(word)
-        m.d.comb += self.bank_free.eq(work & ~pads & (beat == 0) & slot_last)
+        m.d.comb += self.bank_free.eq(work & (beat == 0) & slot_last)
         m.d.sync += [
-            self.drain.valid.eq(work & ~pads & (beat == 0)),
+            self.drain.valid.eq(work & (beat == 0)),
             self.drain.bank.eq(bank),
             self.drain.u.eq(u),
             self.drain.group.eq(group),
-            self.sideband.valid.eq(work & ~pads),
+            self.sideband.valid.eq(work),
             self.sideband.mask.eq(beat_word.mask),
             self.sideband.lane_group.eq(beat_word.lane_group),
             self.sideband.entry.eq(nest.value_entry + beat_word.parameter_offset + slot),
