@@ -43,7 +43,7 @@ def test_command_decoder() -> None:
 
 @pytest.mark.parametrize(("sabotage", "message"), [
     ("drop two", "answers: item"),
-    ("range", "answers: item .* must be"),
+    ("range", "(answers|writes|runs): item"),
 ])
 def test_a_wrong_command_decoder_is_noticed(sabotage: str, message: str) -> None:
     with pytest.raises(BenchFailure, match=message):
