@@ -39,9 +39,9 @@ class CommandDecoder(wiring.Component):
     a word dropped by ``BAD_SYNC``    2
     ================================  ==================================================
 
-    A word dropped by ``BAD_SYNC`` is answered with opcode 0. A ``RUN`` of no descriptors is answered
-    but starts nothing. ``i.ready`` depends on the ``ready`` of ``host_write`` and ``program_write``,
-    never on ``i.valid``; everything else that leaves depends on registers only.
+    A word dropped by ``BAD_SYNC`` is answered with opcode 0. A ``RUN`` of no descriptors is
+    answered but starts nothing. ``i.ready`` depends on the ``ready`` of ``host_write`` and
+    ``program_write``, never on ``i.valid``; everything else that leaves depends on registers only.
 
     Parameters
     ----------

@@ -28,7 +28,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from xml.etree import ElementTree
 
 import cocotb
 import cocotb_tools
@@ -36,6 +35,7 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
+from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
 from ..gen.cache import cached, key_of
@@ -98,20 +98,25 @@ def run_bench(component: wiring.Component, *, test_module: str, only: str | None
         If a bench failed or none ran.
     """
     text = verilog.convert(component, name=TOPLEVEL, emit_src=False, strip_internal_attrs=True)
-    folder = _built(text)
-    runner = get_runner("verilator")
+    folder, runner = _built(text), get_runner("verilator")
     with tempfile.TemporaryDirectory(prefix="oarlock-bench-") as scratch:
         log, results = Path(scratch) / "bench.log", Path(scratch) / "results.xml"
+        variables = {
+            "OARLOCK_BENCH": json.dumps(parameters or {}),
+            # Not also Amaranth's: rewriting those takes longer than most benches.
+            "COCOTB_REWRITE_ASSERTION_FILES": f"{test_module.rpartition('.')[2]}.py",
+        }
         try:
             runner.test(
                 test_module=test_module, hdl_toplevel=TOPLEVEL, hdl_toplevel_lang="verilog",
                 build_dir=folder, test_dir=scratch, results_xml=str(results), log_file=log,
-                test_filter=only, timescale=TIMESCALE,
-                extra_env={"OARLOCK_BENCH": json.dumps(parameters or {}), **(env or {})})
-        except SystemExit as error:
+                test_filter=only, timescale=TIMESCALE, extra_env=variables | dict(env or {}))
+            run, failed = get_results(results)
+        except (SystemExit, RuntimeError) as error:
             raise BenchFailure(f"{test_module} failed:\n{_tail(log)}") from error
-        if not ElementTree.parse(results).findall(".//testcase"):
-            raise BenchFailure(f"{test_module} ran nothing:\n{_tail(log)}")
+        if failed or not run:
+            what = "failed" if failed else "ran nothing"
+            raise BenchFailure(f"{test_module} {what}:\n{_tail(log)}")
 
 
 def _built(text: str) -> Path:

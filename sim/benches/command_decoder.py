@@ -11,6 +11,7 @@ from typing import Any
 import cocotb
 
 from ...hw import isa
+from ...hw.global_buffer import GlobalBuffer
 from ...hw.isa import Memory, Opcode, Status, command
 from ..bench import Bench, bench_test
 
@@ -20,7 +21,7 @@ __all__ = ["random_commands"]
 COMMANDS = 100
 
 # As it is, and so long that the next command's answer would come first if it did not wait.
-HOST_READ_LATENCY    = 2
+HOST_READ_LATENCY    = GlobalBuffer.LATENCY
 PROGRAM_READ_LATENCY = 9
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import deque
 
+from ...hw.global_buffer import GlobalBuffer
 from ..bench import Bench, ScoreboardError, bench_test
 
 
 __all__ = ["random_traffic"]
 
-LATENCY = 2
-CYCLES  = 1500
+CYCLES = 1500
 
 
 class Model:
@@ -26,7 +26,7 @@ class Model:
         self.ceiling = 1 << (self.size - 1).bit_length()
         # None is a byte of which nothing is known: not written yet, or being written, or outside.
         self.bytes: list[int | None] = [None] * self.ceiling
-        self.due: deque[tuple[str, list[int | None]]] = deque([("", [])] * LATENCY)
+        self.due: deque[tuple[str, list[int | None]]] = deque([("", [])] * GlobalBuffer.LATENCY)
         self.sabotage = os.environ.get("OARLOCK_SABOTAGE")
         self.compared = {"read": 0, "host": 0}
 
