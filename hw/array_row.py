@@ -112,17 +112,20 @@ class ArrayRow(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        load, mac, drain, filters = (self.load_next, self.mac_next, self.drain_next, self.filter_next)
-        m.d.sync += [
-            load.eq(self.load),
-            mac.eq(self.mac),
-            drain.eq(self.drain),
-            filters.eq(self.filter),
+        # Tokens pass through; those that a reset leaves behind are gone before the next start.
+        load, mac, drain, filters = (
+            delay(m, token, 1, name=name) for name, token in (
+                ("load", self.load), ("mac", self.mac), ("drain", self.drain), ("filter", self.filter)))
+        m.d.comb += [
+            self.load_next.eq(load),
+            self.mac_next.eq(mac),
+            self.drain_next.eq(drain),
+            self.filter_next.eq(filters),
         ]
 
         # The bus: this row's lane, and the tag as seen from this row.
         m.submodules.pe_0 = first = self._pe()
-        bus = Signal(first.load.shape())
+        bus = Signal(first.load.shape(), reset_less=True)
         m.d.sync += [
             bus.valid.eq(load.valid),
             bus.sync.eq(load.sync),
@@ -138,7 +141,7 @@ class ArrayRow(wiring.Component):
             m.d.comb += active.eq(mac.whole | (mac.part & exists.replicate(self.cols)))
 
         # What acts in later stages of the PEs is delayed here, once for all of them.
-        s1_filter = Signal.like(mac.filter)
+        s1_filter = Signal.like(mac.filter, reset_less=True)
         m.d.sync += s1_filter.eq(mac.filter)
         accumulate, adds = Signal(first.accumulate.shape()), Signal(first.drain.shape())
         m.d.comb += [
@@ -150,8 +153,8 @@ class ArrayRow(wiring.Component):
             adds.bank.eq(drain.bank),
             adds.u.eq(drain.u),
         ]
-        accumulate = delay(m, accumulate, ProcessingElement.SUM_STAGE, name="accumulate", reset_less=False)
-        adds = delay(m, adds, ProcessingElement.SUM_STAGE, name="adds", reset_less=False)
+        accumulate = delay(m, accumulate, ProcessingElement.SUM_STAGE, name="accumulate")
+        adds = delay(m, adds, ProcessingElement.SUM_STAGE, name="adds")
 
         weight = filters.weights[self.index % 4]
         mine   = filters.valid & (filters.block == self.index // 4)
@@ -178,7 +181,9 @@ class ArrayRow(wiring.Component):
             for name, signals in counts.items():
                 signals.append(getattr(pe, name))
         for name, signals in counts.items():
-            m.d.sync += getattr(self, name).eq(sum(signals))
+            total = Signal(5, name=name, reset_less=True)
+            m.d.sync += total.eq(sum(signals))
+            m.d.comb += getattr(self, name).eq(total)
 
         return m
 

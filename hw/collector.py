@@ -76,7 +76,7 @@ class Collector(wiring.Component):
 
         # Fill one side.
         word   = data.ArrayLayout(8, self.word_bytes)
-        filled = [[Signal(word, name=f"filled_{side}_{n}") for n in range(self.cols)]
+        filled = [[Signal(word, name=f"filled_{side}_{n}", reset_less=True) for n in range(self.cols)]
                   for side in range(2)]
         side = Signal()
         with m.If(self.valid):
@@ -89,7 +89,7 @@ class Collector(wiring.Component):
                 m.d.sync += side.eq(~side)
 
         # Write the other.
-        job      = Signal(self.job.shape())
+        job      = Signal(self.job.shape(), reset_less=True)
         writing  = Signal()
         column   = Signal(range(max(2, self.cols)))
         written  = Signal()  # beside the registered write, whether that has bytes or not

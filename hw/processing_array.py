@@ -94,7 +94,7 @@ class ProcessingArray(wiring.Component):
 
             # Counts ride down with the tokens: one small adder a row instead of a tree.
             for name, so_far in counts.items():
-                total = Signal(9, name=f"{name}_{index}")
+                total = Signal(9, name=f"{name}_{index}", reset_less=True)
                 m.d.sync += total.eq(so_far + getattr(row, name))
                 counts[name] = total
             above, sums = row, row.sum_out

@@ -21,7 +21,7 @@ class ProcessingElement(wiring.Component):
     enters in cycle 0 reads its activation in cycle 0, its weight in cycle 1 and its partial sum in cycle
     :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage. Two registers stand between
     the filter scratchpad and the product (they become the output register of a block RAM and the
-    input register of a DSP block). Nothing here needs a reset but the write position.
+    input register of a DSP block). Nothing here needs a reset.
 
     Parameters
     ----------
@@ -90,8 +90,12 @@ class ProcessingElement(wiring.Component):
         ifmap_write, ifmap_read = ifmap.write_port(), ifmap.read_port(domain="comb")
         filter_write, filter_read = filters.write_port(), filters.read_port()
 
+        def register(shape, name):
+            # What a reset leaves behind is gone before the next start can matter.
+            return Signal(shape, name=name, reset_less=True)
+
         # Ifmap: append what is meant for this PE.
-        position = Signal(range(self.ifmap_depth))
+        position = register(range(self.ifmap_depth), "position")
         distance = Signal(8)
         m.d.comb += [
             distance.eq(self.load.tag - self.column_tag),
@@ -111,8 +115,8 @@ class ProcessingElement(wiring.Component):
         ]
 
         # Cycle 0: read the activation.
-        s1_valid      = Signal()
-        s1_activation = Signal(signed(9))
+        s1_valid      = register(1, "s1_valid")
+        s1_activation = register(signed(9), "s1_activation")
         m.d.comb += ifmap_read.addr.eq(self.mac.position)
         m.d.sync += s1_valid.eq(self.mac.active & ~ifmap_read.data.hole)
         with m.If(self.mac.active):
@@ -126,10 +130,10 @@ class ProcessingElement(wiring.Component):
             filter_read.addr.eq(self.filter_address),
             filter_read.en.eq(self.done),
         ]
-        s2_fires, s3_fires, s4_fires = Signal(), Signal(), Signal()
-        s2_activation, s3_activation = Signal(signed(9)), Signal(signed(9))
-        s3_weight  = Signal(signed(8))
-        s4_product = Signal(signed(17))
+        s2_fires, s3_fires, s4_fires = (register(1, f"s{n}_fires") for n in (2, 3, 4))
+        s2_activation, s3_activation = (register(signed(9), f"s{n}_activation") for n in (2, 3))
+        s3_weight  = register(signed(8), "s3_weight")
+        s4_product = register(signed(17), "s4_product")
         m.d.sync += [s2_fires.eq(self.done), s3_fires.eq(s2_fires), s4_fires.eq(s3_fires)]
         with m.If(self.done):
             m.d.sync += s2_activation.eq(s1_activation)
@@ -143,13 +147,13 @@ class ProcessingElement(wiring.Component):
         # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does both.
         held    = Array(Signal(signed(32), name=f"held_{bank}") for bank in range(2))
         updated = Signal(signed(32))
+        passed  = register(signed(32), "passed")
         m.d.comb += updated.eq(Mux(self.accumulate.first, 0, held[self.accumulate.bank])
                                + Mux(s4_fires, s4_product, 0))
         for bank in range(2):
             m.submodules[f"psum_{bank}"] = psum = Memory(
                 shape=signed(32), depth=self.psum_depth, init=[])
             read, write = psum.read_port(domain="comb"), psum.write_port()
-            drains = self.drain.bank == bank
             accumulates = self.accumulate.valid & (self.accumulate.bank == bank)
             m.d.comb += [
                 read.addr.eq(Mux(accumulates, self.accumulate.u, self.drain.u)),
@@ -158,8 +162,7 @@ class ProcessingElement(wiring.Component):
                 write.data.eq(updated),
                 write.en.eq(accumulates & (s4_fires | self.accumulate.first)),
             ]
-            with m.If(drains):
-                m.d.sync += self.sum_out.eq(
-                    self.sum_in + Mux(self.drain.add, held[bank], 0))
+        m.d.sync += passed.eq(self.sum_in + Mux(self.drain.add, held[self.drain.bank], 0))
+        m.d.comb += self.sum_out.eq(passed)
 
         return m

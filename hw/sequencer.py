@@ -88,7 +88,9 @@ class Sequencer(wiring.Component):
         # Fetch: a word a cycle into the shadow descriptor; its first word tells how many there are.
         lengths = {isa.DescriptorKind.CONV: isa.conv_words(self.rows, self.cols),
                    isa.DescriptorKind.VECTOR: isa.vector_words()}
-        shadow = [Signal(32, name=f"shadow_{n}") for n in range(self.length)]
+        shadow = [Signal(32, name=f"shadow_{n}", reset_less=True) for n in range(self.length)]
+        active = [Signal(32, name=f"active_{n}", reset_less=True) for n in range(self.length)]
+        m.d.comb += [word.eq(register) for word, register in zip(self.words, active, strict=True)]
         base   = Signal(range(self.program_depth))
         asks, asks_index = Signal(), Signal(range(self.length + 1))
         gets, gets_index = Signal(), Signal(range(self.length + 1))
@@ -137,7 +139,7 @@ class Sequencer(wiring.Component):
                         m.next = "FETCH"
             with m.State("FETCH"):
                 with m.If(ready):
-                    m.d.sync += [active.eq(word) for active, word in zip(self.words, shadow, strict=True)]
+                    m.d.sync += [to.eq(word) for to, word in zip(active, shadow, strict=True)]
                     m.d.sync += [active_base.eq(base), ready.eq(0), kind.eq(shadow[0][:4])]
                     with m.If(to_fetch != 0):
                         m.d.sync += fetch(base + length)
