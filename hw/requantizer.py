@@ -57,8 +57,12 @@ class Requantizer(wiring.Component):
         def register(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        def decode(condition):
-            return Cat(condition(n) for n in range(32))
+        # Masks are shifts, not comparisons bit by bit: the same logic, and one operation in a simulator.
+        def bit(n):
+            return (C(1) << n)[:32]
+
+        def bits_below(n):
+            return ~(C(-1, signed(32)) << n)[:32]
 
         # Instead of negating twice, a negative sum under TRUNCATE stays negative, the bias is
         # subtracted, and the quotient is rounded up: -(x >> n) == (-x + 2**n - 1) >> n.
@@ -90,7 +94,7 @@ class Requantizer(wiring.Component):
         s1_sign     = register(1, "s1_sign")
         s1_overflow = register(1, "s1_overflow")
         s0_sign     = s0_sum[-1]
-        s0_lost     = decode(lambda n: s0_left >= 31 - n) & (s0_sum ^ s0_sign.replicate(32))
+        s0_lost     = (C(-1 << 31, signed(32)) >> s0_left) & (s0_sum ^ s0_sign.replicate(32))[:32]
         m.d.sync += [
             s1_shifted.eq(s0_sum << s0_left[:5]),
             s1_sign.eq(s0_sign),
@@ -117,13 +121,17 @@ class Requantizer(wiring.Component):
         # Add the cross products on one side, what rounds the first shift on the other.
         s4_cross = register(signed(33), "s4_cross")
         s4_outer = register(signed(64), "s4_outer")
-        rounding = Cat(
-            s3_mirror.replicate(30),
-            decode(lambda n: (s3_single & (s3_right == n)) | (s3_double & C(n == 0))
-                             | (s3_mirror & (s3_right >= n))))
+        rounding = Signal(32)
+        with m.If(s3_single):
+            m.d.comb += rounding.eq(bit(s3_right))
+        with m.Elif(s3_double):
+            m.d.comb += rounding.eq(1)
+        with m.Elif(s3_mirror):
+            m.d.comb += rounding.eq(bits_below(s3_right + 1))
         m.d.sync += [
             s4_cross.eq(s3_cross[0] + s3_cross[1]),
-            s4_outer.eq(Cat(s3_low, s3_high).as_signed() + rounding),
+            s4_outer.eq(Cat(s3_low, s3_high).as_signed()
+                        + Cat(s3_mirror.replicate(30), rounding)),
         ]
         s5_quotient = register(signed(33), "s5_quotient")
         m.d.sync += s5_quotient.eq((s4_outer + (s4_cross << 17)) >> 31)
@@ -131,8 +139,8 @@ class Requantizer(wiring.Component):
         # The second rounding of DOUBLE: 2**(e - 1), less 1 for negative values.
         s6_rounded  = register(signed(33), "s6_rounded")
         s5_negative = s5_quotient[-1]
-        half = decode(lambda n: s5_double & Mux(s5_negative, s5_right > n + 1, s5_right == n + 1))
-        m.d.sync += s6_rounded.eq(s5_quotient + half)
+        half = Mux(s5_negative, bits_below(s5_right), bit(s5_right))[1:]
+        m.d.sync += s6_rounded.eq(s5_quotient + Mux(s5_double, half, 0))
 
         s7_result = register(signed(32), "s7_result")
         m.d.sync += s7_result.eq(s6_rounded >> s6_right)
