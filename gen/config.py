@@ -88,7 +88,8 @@ class ArrayConfig:
         require("cols", 1 <= self.cols <= 16, "1 to 16")
         require("ifmap_depth", _power_of_two(self.ifmap_depth) and 16 <= self.ifmap_depth <= 256,
                 "a power of two from 16 to 256")
-        require("filter_depth", _power_of_two(self.filter_depth) and 64 <= self.filter_depth <= 32768,
+        require("filter_depth",
+                _power_of_two(self.filter_depth) and 64 <= self.filter_depth <= 32768,
                 "a power of two from 64 to 32768")
         require("psum_depth", _power_of_two(self.psum_depth) and self.psum_depth <= 64,
                 "a power of two from 1 to 64")

@@ -49,9 +49,9 @@ def _segments(fields: Mapping[str, int], word_bytes: int) -> list[int]:
 def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
     """Compute when everything in a CONV descriptor happens.
 
-    The three schedulers meet at passes and steps only; between those, each needs a constant number of cycles.
-    So their times obey a max-plus recurrence, which this evaluates (see the components' docstrings for the
-    conditions it states).
+    The three schedulers meet at passes and steps only; between those, each needs a constant number
+    of cycles. So their times obey a max-plus recurrence, which this evaluates (see the components'
+    docstrings for the conditions it states).
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
     blocks = fields["block_count"] * fields["q_block_count"]
     window = {False: fields["k_count"], True: fields["k_count_last"]}
 
-    def a_pass(last_c: bool, whole: bool, slides: bool, last_strip: bool) -> tuple[int, int, int, int]:
+    def a_pass(last_c: bool, whole: bool, slides: bool,
+               last_strip: bool) -> tuple[int, int, int, int]:
         """Return beats, entries, MAC cycles, and entries released."""
         beats = (blocks * (fields["x_first"] if whole else fields["x_next"])
                  * (fields["y_count_last"] if last_strip else fields["y_count"])
@@ -90,7 +91,7 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
     in_use = 0                # ring entries taken by the passes sent so far, less those released
     released: list[tuple[int, int]] = []   # (first cycle in which they are free, entries)
     next_release = 0
-    free = [0, 0]             # first cycle in which the bank of the step before last is free; of the last
+    free = [0, 0]             # when the banks of the last two steps are free
     last_beat = -flush        # that completed a segment
     macs = stall_load = stall_drain = beats_sent = 0
 
@@ -100,7 +101,8 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
         for strip in range(strips):
             for q in range(q_count):
                 first_pass = True
-                for beats, entries, work, gives in steps[q == 0, q == q_count - 1, strip == strips - 1]:
+                passes = steps[q == 0, q == q_count - 1, strip == strips - 1]
+                for beats, entries, work, gives in passes:
                     # Load: room in the ring, counting what earlier passes give back until then.
                     start = load_end
                     while next_release < len(released) and released[next_release][0] <= start:
@@ -145,5 +147,5 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
         collected = last_beat + 2 + chain + PostProcessor.LATENCY
         cycles = collected + Collector.LATENCY + flush
         slots = fields["run_full"] * fields["tile_count"] * strips * q_count
-    return ConvTiming(cycles=cycles, mac_cycles=macs, stall_load=stall_load, stall_drain=stall_drain,
-                      ifmap_beats=beats_sent, drain_slots=slots)
+    return ConvTiming(cycles=cycles, mac_cycles=macs, stall_load=stall_load,
+                      stall_drain=stall_drain, ifmap_beats=beats_sent, drain_slots=slots)

@@ -22,8 +22,8 @@ __all__ = ["Accelerator"]
 class Accelerator(wiring.Component):
     """Run neural network layers out of its own memories.
 
-    Everything it can be told and everything it answers is in :mod:`oarlock.hw.isa`. Clock domain ``sync``;
-    after reset all memories hold what they held before.
+    Everything it can be told and everything it answers is in :mod:`oarlock.hw.isa`. Clock domain
+    ``sync``; after reset all memories hold what they held before.
 
     Parameters
     ----------

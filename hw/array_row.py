@@ -3,6 +3,7 @@
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from . import isa
 from .delay import delay
@@ -23,8 +24,8 @@ def load_token(*, ifmap_depth, word_bytes):
 def mac_token(*, cols, ifmap_depth, filter_depth, psum_depth):
     """Lay out the control of one MAC of every PE.
 
-    ``whole`` are the columns that work on every filter of the block, ``part`` those that have filters
-    only below a limit; ``below`` and ``at`` tell where ``u`` stands to it.
+    ``whole`` are the columns that work on every filter of the block, ``part`` those that have
+    filters only below a limit; ``below`` and ``at`` tell where ``u`` stands to it.
     """
     return data.StructLayout({
         "valid": 1, "position": range(ifmap_depth), "filter": range(filter_depth),
@@ -69,7 +70,8 @@ class ArrayRow(wiring.Component):
     load_next, mac_next, drain_next, filter_next : ``Out(StructLayout)``
         The same for the row below: the registers in which this row holds them.
     sum_in, sum_out : ``In``, ``Out`` of ``signed(32).array(cols)``
-        The partial-sum chain. A slot that enters with ``drain`` leaves with the sums ``CHAIN_LATENCY`` cycles later.
+        The partial-sum chain. A slot that enters with ``drain`` leaves with the sums
+        ``CHAIN_LATENCY`` cycles later.
     took, done, gated : ``Out(5)``
         Number of PEs that took an activation, executed a MAC, gated one.
     """
@@ -77,10 +79,12 @@ class ArrayRow(wiring.Component):
     #: From a drain token at the input to its sums at the output.
     CHAIN_LATENCY = 1 + ProcessingElement.SUM_STAGE + 1
 
-    #: From a load token at the input to the cycle in which a MAC token may enter that reads what it brought.
+    #: From a load token at the input to the cycle in which a MAC token may enter that reads what it
+    #: brought.
     LOAD_LATENCY = 2
 
-    def __init__(self, *, index, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, zero_gating):
+    def __init__(self, *, index, cols, word_bytes, ifmap_depth, filter_depth, psum_depth,
+                 zero_gating):
         self.index = index
         self.cols = cols
         self.word_bytes = word_bytes
@@ -115,7 +119,8 @@ class ArrayRow(wiring.Component):
         # Tokens pass through; those that a reset leaves behind are gone before the next start.
         load, mac, drain, filters = (
             delay(m, token, 1, name=name) for name, token in (
-                ("load", self.load), ("mac", self.mac), ("drain", self.drain), ("filter", self.filter)))
+                ("load", self.load), ("mac", self.mac), ("drain", self.drain),
+                ("filter", self.filter)))
         m.d.comb += [
             self.load_next.eq(load),
             self.mac_next.eq(mac),
@@ -131,7 +136,7 @@ class ArrayRow(wiring.Component):
             bus.sync.eq(load.sync),
             bus.start.eq(load.start),
             bus.tag.eq(load.tag - self.row.tag),
-            bus.activation.eq(load.lanes[self.row.lane[:max(1, (self.word_bytes - 1).bit_length())]]),
+            bus.activation.eq(load.lanes[self.row.lane[:exact_log2(self.word_bytes)]]),
         ]
 
         # Which PEs take part: the filters of the last block may end within it.

@@ -14,7 +14,7 @@ __all__ = ["Collector"]
 
 
 class Collector(wiring.Component):
-    """Transpose: columns deliver a byte each at a time, the buffer takes a word of one column at a time.
+    """Transpose: columns deliver a byte each at a time, the buffer takes words of one column.
 
     While one segment fills, the one before is written, one column a cycle.
 
@@ -71,13 +71,14 @@ class Collector(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.jobs = jobs = SyncFIFO(width=Shape.cast(self.job.shape()).width, depth=self.depth)
+        m.submodules.jobs = jobs = SyncFIFO(
+            width=Shape.cast(self.job.shape()).width, depth=self.depth)
         m.d.comb += [jobs.w_data.eq(self.job), jobs.w_en.eq(self.job_valid)]
 
         # Fill one side.
         word   = data.ArrayLayout(8, self.word_bytes)
-        filled = [[Signal(word, name=f"filled_{side}_{n}", reset_less=True) for n in range(self.cols)]
-                  for side in range(2)]
+        filled = [[Signal(word, name=f"filled_{side}_{n}", reset_less=True)
+                   for n in range(self.cols)] for side in range(2)]
         side = Signal()
         with m.If(self.valid):
             for n in range(self.cols):

@@ -21,8 +21,8 @@ __all__ = ["ConvEngine"]
 class ConvEngine(wiring.Component):
     """Run CONV descriptors on the array; scaling and the memories are outside.
 
-    Loader, MAC scheduler and drain scheduler each walk the descriptor at their own pace: the loader ahead as
-    far as the ifmap scratchpads hold, the drain up to two banks behind.
+    Loader, MAC scheduler and drain scheduler each walk the descriptor at their own pace: the loader
+    ahead as far as the ifmap scratchpads hold, the drain up to two banks behind.
 
     Parameters
     ----------
@@ -43,18 +43,20 @@ class ConvEngine(wiring.Component):
     read_enable, read_address, read_data
         Read port of the global buffer.
     scale_valid, scale_sums, scale_entry, scale_tag : ``Out``
-        A beat for post-processing: partial sums of one channel, its parameter entry, and a tag that comes back.
+        A beat for post-processing: partial sums of one channel, its parameter entry, and a tag that
+        comes back.
     scaled_valid, scaled_values, scaled_tag : ``In``
     write_enable, write_address, write_count, write_data : ``Out``
         Write port of the global buffer.
     issues, waits_load, waits_drain, slot, beat : ``Out(1)``
-        For the counters: a MAC token, a stall and its cause, a drain slot, an ifmap beat in this cycle.
+        For the counters: a MAC token, a stall and its cause, a drain slot, an ifmap beat in this
+        cycle.
     took, done, gated : ``Out(9)``
         For the counters, see :class:`ProcessingArray`.
     """
 
-    def __init__(self, *, rows, cols, ifmap_depth, filter_depth, psum_depth, word_bytes, lanes, zero_gating,
-                 read_latency, scale_latency):
+    def __init__(self, *, rows, cols, ifmap_depth, filter_depth, psum_depth, word_bytes, lanes,
+                 zero_gating, read_latency, scale_latency):
         self.rows = rows
         self.cols = cols
         self.ifmap_depth = ifmap_depth
@@ -112,20 +114,23 @@ class ConvEngine(wiring.Component):
         m.d.comb += Cat(conv, *rows, *columns, *beats).eq(Cat(self.words))
 
         m.submodules.loader = loader = IfmapLoader(
-            ifmap_depth=self.ifmap_depth, word_bytes=self.word_bytes, read_latency=self.read_latency)
+            ifmap_depth=self.ifmap_depth, word_bytes=self.word_bytes,
+            read_latency=self.read_latency)
         m.submodules.macs = macs = MacScheduler(
             cols=self.cols, ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
             psum_depth=self.psum_depth)
         m.submodules.drains = drains = DrainScheduler(
             cols=self.cols, psum_depth=self.psum_depth, word_bytes=self.word_bytes)
         m.submodules.array = array = ProcessingArray(
-            rows=self.rows, cols=self.cols, word_bytes=self.word_bytes, ifmap_depth=self.ifmap_depth,
-            filter_depth=self.filter_depth, psum_depth=self.psum_depth, zero_gating=self.zero_gating,
+            rows=self.rows, cols=self.cols, word_bytes=self.word_bytes,
+            ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
+            psum_depth=self.psum_depth, zero_gating=self.zero_gating,
             sideband=slot_sideband(cols=self.cols, word_bytes=self.word_bytes))
         # Jobs wait for as long as a beat travels; one more stage registers the sums.
         travel = array.LATENCY + self.scale_latency + 4
         m.submodules.collector = collector = Collector(
-            cols=self.cols, lanes=self.lanes, word_bytes=self.word_bytes, depth=1 << ceil_log2(travel))
+            cols=self.cols, lanes=self.lanes, word_bytes=self.word_bytes,
+            depth=1 << ceil_log2(travel))
 
         m.d.comb += [
             loader.conv.eq(conv),
@@ -199,7 +204,8 @@ class ConvEngine(wiring.Component):
             Cat(self.write_data).eq(Cat(collector.write_data)),
         ]
 
-        # A descriptor that holds its sums does not drain: wait until its MACs have left the last row.
+        # A descriptor that holds its sums does not drain: wait until its MACs have left the last
+        # row.
         travelling = Signal(range(array.LATENCY + 1))
         with m.If(macs.mac.valid):
             m.d.sync += travelling.eq(array.LATENCY)

@@ -19,7 +19,8 @@ def slot_sideband(*, cols, word_bytes):
     ``index`` is the byte of the segment, ``last`` marks the last beat of a segment.
     """
     return data.StructLayout({
-        "valid": 1, "mask": cols, "lane_group": 4, "entry": 16, "index": range(word_bytes), "last": 1})
+        "valid": 1, "mask": cols, "lane_group": 4, "entry": 16, "index": range(word_bytes),
+        "last": 1})
 
 
 def segment_job(*, cols, word_bytes):
@@ -32,8 +33,8 @@ def segment_job(*, cols, word_bytes):
 class DrainScheduler(wiring.Component):
     """Drain the banks of partial sums in the order in which they fill.
 
-    Two segments end at least ``flush_count`` cycles apart, so that the collector has written the one
-    when the other is complete: nothing downstream ever has to say stop.
+    Two segments end at least ``flush_count`` cycles apart, so that the collector has written the
+    one when the other is complete: nothing downstream ever has to say stop.
 
     Parameters
     ----------

@@ -17,8 +17,9 @@ __all__ = ["IfmapLoader"]
 class IfmapLoader(wiring.Component):
     """Walk the ifmap loops of a CONV descriptor, one beat a cycle.
 
-    A pass starts as soon as its entries fit into the ifmap scratchpads beside those still needed; then its
-    beats follow each other without a gap. See docs/hardware.md for the loops and for what a beat is.
+    A pass starts as soon as its entries fit into the ifmap scratchpads beside those still needed;
+    then its beats follow each other without a gap. See docs/hardware.md for the loops and for what
+    a beat is.
 
     Parameters
     ----------
@@ -85,8 +86,8 @@ class IfmapLoader(wiring.Component):
             loops={"t": 8, "y": 8, "x": 8, "block": 8, "q_block": 8, "c_chunk": 8, "r_chunk": 8,
                    "q": 16, "strip": 16, "tile": 16},
             quantities={
-                "address": (24, ["t", "y", "x", "block", "q_block", "c_chunk", "r_chunk", "q", "strip",
-                                 "tile"]),
+                "address": (24, ["t", "y", "x", "block", "q_block", "c_chunk", "r_chunk", "q",
+                                 "strip", "tile"]),
                 "row": (signed(18), ["y", "r_chunk", "strip"]),
                 "column": (signed(26), ["t", "x", "q_block", "q"]),
                 "tag": (8, ["y", "block", "q_block"]),
@@ -157,14 +158,16 @@ class IfmapLoader(wiring.Component):
             entries.eq(Mux(whole, Mux(last_c, conv.k_count_last, conv.k_count), conv.entries_next)),
             beat.eq(self.busy & (~first_beat | (used + entries <= self.ifmap_depth))),
             nest.advance.eq(beat),
-            last_beat.eq(nest.last_t & nest.last_y & nest.last_x & nest.last_block & nest.last_q_block),
+            last_beat.eq(nest.last_t & nest.last_y & nest.last_x & nest.last_block
+                         & nest.last_q_block),
         ]
         m.d.sync += used.eq(used + Mux(beat & first_beat, entries, 0) - self.release)
         with m.If(beat):
             m.d.sync += first_beat.eq(last_beat)
             with m.If(last_beat):
                 m.d.sync += start.eq(start + entries)
-                with m.If(last_c & nest.last_r_chunk & nest.last_q & nest.last_strip & nest.last_tile):
+                with m.If(last_c & nest.last_r_chunk & nest.last_q & nest.last_strip
+                          & nest.last_tile):
                     m.d.sync += self.busy.eq(0)
         with m.If(self.start):
             m.d.sync += self.busy.eq(1)

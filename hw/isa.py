@@ -1,7 +1,7 @@
 """Command words, descriptor fields, memory map, counters: the contract of gateware and software.
 
-Plain Python, standard library only. Nothing outside this file states a register number, an opcode or a
-bit position; gateware, compiler and driver all take them from here.
+Plain Python, standard library only. Nothing outside this file states a register number, an opcode
+or a bit position; gateware, compiler and driver all take them from here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from enum import IntEnum
 
 
 __all__ = [
-    "BEAT_FIELDS", "COLUMN_FIELDS", "CONV_FIELDS", "COUNTERS", "COUNTER_WORDS", "INFO_FIELDS", "MAGIC",
-    "ROW_FIELDS", "VECTOR_FIELDS", "VERSION", "DescriptorKind", "Memory", "Opcode", "Rule", "Status",
-    "VectorOp", "command", "conv_words", "field_positions", "pack", "pack_parameter", "response_fields",
+    "BEAT_FIELDS", "COLUMN_FIELDS", "CONV_FIELDS", "COUNTERS", "COUNTER_WORDS", "INFO_FIELDS",
+    "MAGIC", "ROW_FIELDS", "VECTOR_FIELDS", "VERSION", "DescriptorKind", "Memory", "Opcode", "Rule",
+    "Status", "VectorOp", "command", "conv_words", "field_positions", "pack", "pack_parameter",
+    "response_fields",
     "signed_field", "unpack", "vector_words", "word_count",
 ]
 
@@ -28,17 +29,17 @@ COMMAND_WORDS = 3
 class Opcode(IntEnum):
     """Bits 23:20 of a command's first word.
 
-    Every command is three words, ``{COMMAND_SYNC:8, opcode:4, memory:4, operand:16}``, ``address`` and
-    ``count``, then ``count`` data words if it is a ``WRITE``. Every command is answered, in order, by
-    ``{RESPONSE_SYNC:8, opcode:4, status:4, words:16}`` and that many payload words; a ``READ`` of more than
-    65,535 words is refused.
+    Every command is three words, ``{COMMAND_SYNC:8, opcode:4, memory:4, operand:16}``, ``address``
+    and ``count``, then ``count`` data words if it is a ``WRITE``. Every command is answered, in
+    order, by ``{RESPONSE_SYNC:8, opcode:4, status:4, words:16}`` and that many payload words; a
+    ``READ`` of more than 65,535 words is refused.
     """
 
     INFO = 1      #: Answers INFO_FIELDS.
     WRITE = 2     #: Writes ``count`` words to ``memory`` from ``address`` on.
     READ = 3      #: Answers ``count`` words of the global buffer or the program memory.
-    RUN = 4       #: Starts ``count`` descriptors at program word ``address``; waits for the run before.
-    WAIT = 5      #: Answers when idle: cycle count at the end of the last run, low and high word.
+    RUN = 4       #: Starts ``count`` descriptors at word ``address``; waits for the run before.
+    WAIT = 5      #: Answers when idle: the cycle in which the last run ended, low and high word.
     COUNTERS = 6  #: Answers all counters, low and high word each, in the order of COUNTERS.
     CLEAR = 7     #: Zeroes the counters and stops the timer; the next RUN or WRITE starts it.
 
@@ -49,9 +50,9 @@ class Memory(IntEnum):
     GLOBAL_BUFFER = 0  #: Byte address, a multiple of 4; words are little-endian.
     PROGRAM = 1        #: Word address.
     PARAMETERS = 2     #: Address in parameter entries; three words an entry (see pack_parameter).
-    #: Filter scratchpads. ``operand`` is the mask of columns that take the data; address bits 31:24 select
-    #: a block of four rows, bits 23:0 the scratchpad entry. Byte ``n`` of a word goes to row ``4*block+n``;
-    #: the entry advances by one a word.
+    #: Filter scratchpads. ``operand`` is the mask of columns that take the data; address bits 31:24
+    #: select a block of four rows, bits 23:0 the scratchpad entry. Byte ``n`` of a word goes to row
+    #: ``4*block+n``; the entry advances by one a word.
     FILTER = 3
 
 
@@ -105,7 +106,8 @@ class Rule(IntEnum):
 
     SINGLE = 0
     DOUBLE = 1
-    TRUNCATE = 2  #: Sign and magnitude, ``sign * ((|acc| + bias) * q31 >> (31 + e))``: average pooling.
+    #: Average pooling: sign and magnitude, ``sign * ((|acc| + bias) * q31 >> (31 + e))``.
+    TRUNCATE = 2
 
 
 class VectorOp(IntEnum):
@@ -118,32 +120,32 @@ class VectorOp(IntEnum):
 
 Field = tuple[str, int]
 
-# A field is (name, width); a negative width is a signed field. Fields are packed in order into 32-bit
-# words, from bit 0 up; a field that would straddle a word starts the next one.
+# A field is (name, width); a negative width is a signed field. Fields are packed in order into
+# 32-bit words, from bit 0 up; a field that would straddle a word starts the next one.
 
 CONV_FIELDS: tuple[Field, ...] = (
     ("kind", 4), ("rule", 2), ("depthwise", 1), ("fold", 1), ("keep", 1), ("hold", 1),
     ("zero_point_in", -8), ("zero_point_out", -8),
-    ("done_cycle", 32),                               # written by the device when the descriptor ends
+    ("done_cycle", 32),                               # written by the device at the end
     # Ifmap loader. Addresses are bytes, modulo 2**24.
     ("in_base", 24), ("lane_count", 8),
-    ("y_stride", 24), ("span", 8),                    # bytes from one ifmap row to the next; rows a PE takes
-    ("x_stride", 24), ("y_origin", -8),               # bytes from one ifmap column to the next; -pad_top
-    ("x_origin", -24),                                # -pad_left * x_stride (fold: * bytes of a pixel)
+    ("y_stride", 24), ("span", 8),                    # bytes between ifmap rows; rows a PE takes
+    ("x_stride", 24), ("y_origin", -8),               # bytes between ifmap columns; -pad_top
+    ("x_origin", -24),                                # -pad_left, in bytes
     ("x_limit", 24), ("t_count", 8),                  # ifmap columns * x_stride
     ("y_limit", 16), ("channels", 16),                # ifmap rows; input channels
     ("x_first", 8), ("x_next", 8), ("y_count", 8), ("y_count_last", 8),
     ("x_skip", 24), ("t_count_last", 8),
-    ("block_count", 8), ("block_tag", 8), ("block_step", 16),    # depthwise channel blocks on columns
+    ("block_count", 8), ("block_tag", 8), ("block_step", 16),   # depthwise
     ("q_block_step", 24), ("q_block_count", 8),
     ("q_block_tag", 8), ("c_chunks", 8), ("c_chunk_step", 16),
     ("r_chunk_addr", 24), ("r_chunks", 8),
     ("q_step", 24), ("r_chunk_rows", 8),
     ("strip_addr", 24), ("strip_rows", 8),
     ("q_count", 16), ("strip_count", 16),
-    ("tile_count", 16), ("tile_step", 16),            # filter tiles; channels a tile advances (depthwise)
+    ("tile_count", 16), ("tile_step", 16),            # channels a tile advances: depthwise
     # Compute.
-    ("k_count", 16), ("k_count_last", 16),            # window entries of a pass; of the last channel chunk
+    ("k_count", 16), ("k_count_last", 16),            # window entries of a pass; the last's
     ("entries_next", 16), ("m_count", 8), ("u_count", 8),
     ("filter_base", 16), ("filter_step", 16),
     ("p_count", 8), ("p_last", 8), ("u_last", 8), ("group_count", 8),
@@ -153,7 +155,7 @@ CONV_FIELDS: tuple[Field, ...] = (
     ("out_q_step", 24), ("high", -8),
     ("out_strip_step", 24),
     ("out_tile_step", 24),
-    ("run_full", 16), ("run_last", 16),               # output bytes of a full and of the partial column
+    ("run_full", 16), ("run_last", 16),               # bytes of a full, a partial column
     ("parameter_base", 16), ("parameter_step", 16),
 )
 
@@ -176,7 +178,7 @@ VECTOR_FIELDS: tuple[Field, ...] = (
     ("done_cycle", 32),
     ("in_base", 24), ("high", -8),
     ("window_y_count", 16), ("window_x_count", 16),
-    ("window_y_step", 24), ("zero_point_a", -8),      # for ADD: count 2 along y, the step leads to input b
+    ("window_y_step", 24), ("zero_point_a", -8),      # ADD: count 2, the step leads to input b
     ("window_x_step", 24), ("zero_point_b", -8),
     ("channels", 24),                                 # bytes of one run; lanes at a time
     ("x_count", 16), ("y_count", 16),
@@ -263,7 +265,8 @@ def signed_field(value: int, width: int) -> int:
 def pack_parameter(bias: int, multiplier: int, shift: int) -> tuple[int, int, int]:
     """Make the three words of one output channel's requantization parameters.
 
-    ``bias`` is an int32, ``multiplier`` in [0, 2**31), ``shift`` the ``s`` of numerics.md in -31..31.
+    ``bias`` is an int32, ``multiplier`` in [0, 2**31), ``shift`` the ``s`` of numerics.md in
+    -31..31.
     """
     if not (-(1 << 31) <= bias < 1 << 31 and 0 <= multiplier < 1 << 31 and -31 <= shift <= 31):
         raise ValueError(f"Parameter must fit its fields, not {(bias, multiplier, shift)!r}")

@@ -11,8 +11,8 @@ __all__ = ["LoopNest"]
 class LoopNest(wiring.Component):
     """Walk nested loops, one iteration of the innermost a cycle.
 
-    A quantity starts at ``origin_<quantity>`` and is that plus, for every loop it steps with, index times
-    step. No multiplier: each loop keeps the value at the start of its current iteration.
+    A quantity starts at ``origin_<quantity>`` and is that plus, for every loop it steps with, index
+    times step. No multiplier: each loop keeps the value at the start of its current iteration.
 
     Parameters
     ----------
@@ -28,7 +28,8 @@ class LoopNest(wiring.Component):
     advance : ``In(1)``
         Go to the next iteration; after the last one the nest starts over, with the old origins.
     count_<loop> : ``In``
-        Iterations, at least 1. May change with the indices of outer loops, not within an iteration of them.
+        Iterations, at least 1. May change with the indices of outer loops, not within an iteration
+        of them.
     step_<quantity>_<loop> : ``In``
         What one iteration adds.
     origin_<quantity> : ``In``
@@ -49,7 +50,8 @@ class LoopNest(wiring.Component):
         for name, (shape, with_loops) in self.quantities.items():
             unknown = set(with_loops) - set(self.loops)
             if unknown:
-                raise ValueError(f"Loop must be one of {', '.join(self.loops)}, not {unknown.pop()!r}")
+                raise ValueError(f"Loop must be one of {', '.join(self.loops)}, "
+                                 f"not {unknown.pop()!r}")
             members |= {f"origin_{name}": In(shape), f"value_{name}": Out(shape)}
             members |= {f"step_{name}_{loop}": In(shape) for loop in with_loops}
         super().__init__(members)
@@ -57,7 +59,8 @@ class LoopNest(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # carry[n]: every loop inside loop n is at its last iteration, so an advance moves loop n or one outside.
+        # carry[n]: every loop inside loop n is at its last iteration, so an advance moves loop n or
+        # one outside.
         carry, inner_last = {}, C(1, 1)
         for loop in self.loops:
             index, count = getattr(self, f"index_{loop}"), getattr(self, f"count_{loop}")
@@ -75,7 +78,8 @@ class LoopNest(wiring.Component):
 
         for name, (shape, with_loops) in self.quantities.items():
             origin = getattr(self, f"origin_{name}")
-            # From the outside in: what the loops inside fall back to when the loop at hand or one outside moves.
+            # From the outside in: what the loops inside fall back to when the loop at hand or one
+            # outside moves.
             reset = Signal(shape, name=f"{name}_origin")
             with m.If(self.start):
                 m.d.sync += reset.eq(origin)

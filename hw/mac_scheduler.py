@@ -16,8 +16,8 @@ __all__ = ["MacScheduler"]
 class MacScheduler(wiring.Component):
     """Walk the MAC loops of a CONV descriptor.
 
-    A pass starts when its ifmap entries are loaded and, if it is the first of a step, when a bank of partial
-    sums is free; then its MACs follow each other without a gap.
+    A pass starts when its ifmap entries are loaded and, if it is the first of a step, when a bank
+    of partial sums is free; then its MACs follow each other without a gap.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class MacScheduler(wiring.Component):
     mac : ``Out(mac_token(...))``
         Registered.
     bank_full : ``Out(1)``
-        A step is complete: ``full_bank`` may drain, for the columns ``full_whole`` (all of their filters) and
-        ``full_part``. In the cycle of its last MAC.
+        A step is complete: ``full_bank`` may drain, for the columns ``full_whole`` (all of their
+        filters) and ``full_part``. In the cycle of its last MAC.
     full_bank, full_whole, full_part : ``Out``
     bank_free : ``In(1)``
         A bank is drained.

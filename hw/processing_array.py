@@ -41,8 +41,8 @@ class ProcessingArray(wiring.Component):
         PEs that took an activation, executed, gated a MAC, over all rows.
     """
 
-    def __init__(self, *, rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, zero_gating,
-                 sideband):
+    def __init__(self, *, rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth,
+                 zero_gating, sideband):
         self.rows = rows
         self.cols = cols
         self.word_bytes = word_bytes
@@ -105,8 +105,10 @@ class ProcessingArray(wiring.Component):
             m.d.comb += getattr(self, name).eq(total)
 
         m.d.comb += [
-            self.sums_valid.eq(delay(m, self.drain.valid, self.LATENCY, name="valid", reset_less=False)),
-            self.sums_sideband.eq(delay(m, self.sideband, self.LATENCY, name="sideband", reset_less=False)),
+            self.sums_valid.eq(
+                delay(m, self.drain.valid, self.LATENCY, name="valid", reset_less=False)),
+            self.sums_sideband.eq(
+                delay(m, self.sideband, self.LATENCY, name="sideband", reset_less=False)),
         ]
 
         return m

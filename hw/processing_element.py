@@ -4,7 +4,6 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 
 __all__ = ["ProcessingElement", "activation_layout"]
@@ -17,11 +16,11 @@ activation_layout = data.StructLayout({"value": signed(9), "hole": 1})
 class ProcessingElement(wiring.Component):
     """Multiply one weight with one activation a cycle into a scratchpad of partial sums.
 
-    All control comes from the row, once for all its PEs and delayed by the stage at which it acts: a MAC that
-    enters in cycle 0 reads its activation in cycle 0, its weight in cycle 1 and its partial sum in cycle
-    :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage. Two registers stand between
-    the filter scratchpad and the product (they become the output register of a block RAM and the
-    input register of a DSP block). Nothing here needs a reset.
+    All control comes from the row, once for all its PEs and delayed by the stage at which it acts:
+    a MAC that enters in cycle 0 reads its activation in cycle 0, its weight in cycle 1 and its
+    partial sum in cycle :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage. Two
+    registers stand between the filter scratchpad and the product (they become the output register
+    of a block RAM and the input register of a DSP block). Nothing here needs a reset.
 
     Parameters
     ----------
@@ -33,8 +32,8 @@ class ProcessingElement(wiring.Component):
     Members
     -------
     load : ``In(StructLayout)``
-        Multicast: ``valid``, ``sync`` (take ``start`` as the position to write), the tag relative to the row,
-        and the activation. Taken if ``0 <= tag - column_tag < span``.
+        Multicast: ``valid``, ``sync`` (take ``start`` as the position to write), the tag relative
+        to the row, and the activation. Taken if ``0 <= tag - column_tag < span``.
     column_tag, span : ``In(8)``
         See docs/hardware.md.
     filter_write : ``In(StructLayout)``
@@ -46,11 +45,13 @@ class ProcessingElement(wiring.Component):
     accumulate : ``In(StructLayout)``
         Cycle ``SUM_STAGE``: ``valid``, ``bank``, ``u``, and ``first``: overwrite instead of adding.
     drain : ``In(StructLayout)``
-        Cycle ``SUM_STAGE``: ``bank``, ``u``, and ``add``: this row has a share in the sum passing by.
+        Cycle ``SUM_STAGE``: ``bank``, ``u``, and ``add``: this row has a share in the sum passing
+        by.
     sum_in, sum_out : ``In(signed(32))``, ``Out(signed(32))``
         The chain; one cycle a link.
     took, done, gated : ``Out(1)``
-        For the counters: an activation was taken from the bus; a MAC was executed; a MAC was gated (cycle 1).
+        For the counters: an activation was taken from the bus; a MAC was executed; a MAC was gated
+        (cycle 1).
     """
 
     #: Cycle in which a MAC updates its partial sum, counted from the one in which it enters.
@@ -66,7 +67,8 @@ class ProcessingElement(wiring.Component):
         partial_sum = {"bank": 1, "u": range(psum_depth)}
         super().__init__({
             "load": In(data.StructLayout({
-                "valid": 1, "sync": 1, "start": position, "tag": 8, "activation": activation_layout})),
+                "valid": 1, "sync": 1, "start": position, "tag": 8,
+                "activation": activation_layout})),
             "column_tag": In(8),
             "span": In(8),
             "filter_write": In(data.StructLayout({
@@ -85,8 +87,10 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.ifmap = ifmap = Memory(shape=activation_layout, depth=self.ifmap_depth, init=[])
-        m.submodules.filter = filters = Memory(shape=signed(8), depth=self.filter_depth, init=[])
+        m.submodules.ifmap = ifmap = Memory(
+            shape=activation_layout, depth=self.ifmap_depth, init=[])
+        m.submodules.filter = filters = Memory(
+            shape=signed(8), depth=self.filter_depth, init=[])
         ifmap_write, ifmap_read = ifmap.write_port(), ifmap.read_port(domain="comb")
         filter_write, filter_read = filters.write_port(), filters.read_port()
 
@@ -144,7 +148,8 @@ class ProcessingElement(wiring.Component):
         with m.If(s3_fires):
             m.d.sync += s4_product.eq(s3_activation * s3_weight)
 
-        # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does both.
+        # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does
+        # both.
         held    = Array(Signal(signed(32), name=f"held_{bank}") for bank in range(2))
         updated = Signal(signed(32))
         passed  = register(signed(32), "passed")

@@ -57,7 +57,8 @@ class Requantizer(wiring.Component):
         def register(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        # Masks are shifts, not comparisons bit by bit: the same logic, and one operation in a simulator.
+        # Masks are shifts, not comparisons bit by bit: the same logic, and one operation in a
+        # simulator.
         def bit(n):
             return (C(1) << n)[:32]
 

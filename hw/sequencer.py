@@ -1,4 +1,4 @@
-"""Fetch descriptors from program memory and run them one after the other, without a host in the loop."""
+"""Fetch descriptors and run them one after the other, without a host in the loop."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -14,9 +14,9 @@ __all__ = ["Sequencer"]
 class Sequencer(wiring.Component):
     """Run descriptors in order; fetch the next while one runs.
 
-    A descriptor ends when its engine is idle. The cycle in which it ended is written into its ``done_cycle``
-    word, so that the program memory holds a profile of the last run. A descriptor of unknown kind ends
-    the run with ``fault``.
+    A descriptor ends when its engine is idle. The cycle in which it ended is written into its
+    ``done_cycle`` word, so that the program memory holds a profile of the last run. A descriptor of
+    unknown kind ends the run with ``fault``.
 
     Parameters
     ----------
