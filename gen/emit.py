@@ -11,7 +11,7 @@ from ..hw import isa
 from ..sim.reference import Rounding
 from .config import ArrayConfig
 from .graph import Graph, image_shape
-from .lower import filter_writes, lower_conv, parameter_entries
+from .lower import FilterWrite, filter_writes, lower_conv, parameter_entries
 from .plan import MemoryPlan, Piece
 from .residency import LayerPlan
 from .tiles import piece_weights, requantization, vector_descriptors, whole
@@ -119,6 +119,7 @@ class Emitter:
         self.parameter_region = self._place_parameters()
         self.program_base: list[int] | None = None
         self.program_data: list[int] = []
+        self.images: dict[Any, list[FilterWrite]] = {}
         self.program_region = _Region(start=0, end=config.program_depth)
 
     def _place_filters(self) -> _Region:
@@ -252,19 +253,22 @@ class Emitter:
                     if new:
                         self._write_parameters(steps, plan, part.box[2], parameter_base)
             descriptors = self._descriptors(job, filter_base, parameter_base)
-            words = [word for descriptor in descriptors for word in descriptor]
-            if self.program_base is not None:
-                address = self.program_base[number]
-                self.program_data += words
-            else:
-                address, _ = provide("program", self.program_region, number, len(words))
-                steps.write(isa.Memory.PROGRAM, address, words)
-            if ends is not None:
-                wait()
-            steps.run(address, len(descriptors))
-            running, ends = True, plan.tiling.task.position if job.last else None
-            busy.clear()
-            busy.update({memory: place for memory, (_, place) in loaded.items()})
+            runs = [descriptors] if self.program_base is not None else [[d] for d in descriptors]
+            for nth, run in enumerate(runs):
+                words = [word for descriptor in run for word in descriptor]
+                if self.program_base is not None:
+                    address = self.program_base[number]
+                    self.program_data += words
+                else:
+                    address, _ = provide("program", self.program_region, (number, nth), len(words))
+                    steps.write(isa.Memory.PROGRAM, address, words)
+                if ends is not None:
+                    wait()
+                steps.run(address, len(run))
+                running, ends = True, None
+                busy.clear()
+                busy.update({memory: place for memory, (_, place) in loaded.items()})
+            ends = plan.tiling.task.position if job.last else None
             if part.writes is not None:
                 wait()
                 tensor, box, address = part.writes
@@ -293,10 +297,14 @@ class Emitter:
 
     def _write_filters(self, steps: _Steps, plan: LayerPlan, part: Piece, base: int) -> None:
         assert plan.mapping is not None and part.shape is not None
-        weights = piece_weights(plan.tiling.task, part.box[2],
-                                part.channels if plan.tiling.keeps else None)
-        for write in filter_writes(plan.mapping.adapted(part.shape), self.config, weights, base):
-            steps.write(isa.Memory.FILTER, write.block << 24 | write.entry,
+        channels = part.channels if plan.tiling.keeps else None
+        key = plan.tiling.index, part.box[2], channels
+        if key not in self.images:
+            weights = piece_weights(plan.tiling.task, part.box[2], channels)
+            self.images[key] = filter_writes(plan.mapping.adapted(part.shape), self.config,
+                                             weights)
+        for write in self.images[key]:
+            steps.write(isa.Memory.FILTER, write.block << 24 | base,
                         write.data.view("<u4").ravel(), operand=write.columns)
 
     def _write_parameters(self, steps: _Steps, plan: LayerPlan, span: Interval, base: int) -> None:

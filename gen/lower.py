@@ -244,7 +244,7 @@ def _beats(mapping: Mapping, config: ArrayConfig, block_outputs: int) -> list[di
 
 
 def filter_writes(
-    mapping: Mapping, config: ArrayConfig, weights: np.ndarray, filter_base: int,
+    mapping: Mapping, config: ArrayConfig, weights: np.ndarray, filter_base: int = 0,
 ) -> list[FilterWrite]:
     """Arrange weights for the scratchpads.
 
@@ -257,7 +257,7 @@ def filter_writes(
     weights : int8 array
         As in :class:`oarlock.gen.network.Layer`.
     filter_base : :class:`int`
-        First entry.
+        First entry, 0 to place them later.
 
     Returns
     -------

@@ -163,11 +163,10 @@ def bound_cycles(shape: ConvShape, config: ArrayConfig) -> int:
     return _bound(config.rows, config.cols, shape)
 
 
-@lru_cache(maxsize=4096)
 def search(
     shape: ConvShape, config: ArrayConfig, *, max_entries: int | None = None,
     kinds: frozenset[str] = frozenset(KINDS), one_step: bool = False,
-) -> tuple[Mapping, ...]:
+) -> list[Mapping]:
     """Return the best mappings of a convolution, the fastest first.
 
     No mapping of the result is both slower and larger (in ``filter_entries``) than another.
@@ -191,20 +190,27 @@ def search(
         If no mapping fits.
     """
     limit = config.filter_depth if max_entries is None else max_entries
+    found = [mapping for mapping in _search(shape, config, kinds, one_step)
+             if mapping.filter_entries <= limit]
+    if not found:
+        raise MappingError(f"no mapping of {shape} fits {limit} filter bytes per PE")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _search(shape: ConvShape, config: ArrayConfig, kinds: frozenset[str], one_step: bool,
+            ) -> tuple[Mapping, ...]:
     found = []
     for kind in KINDS:
         form = variant(shape, kind)
         if form is None or kind not in kinds:
             continue
         table = _evaluate(form, config)
-        fits = table[-1] <= limit
         if one_step:
-            fits &= (table[TILES] == 1) & (table[PC] >= form.p) & (table[QC] >= form.q)
-        found += [(form, row) for row in _front(table[:, fits])]
+            table = table[:, (table[TILES] == 1) & (table[PC] >= form.p) & (table[QC] >= form.q)]
+        found += [(form, row) for row in _front(table)]
         if kind == "pixels":
             break
-    if not found:
-        raise MappingError(f"no mapping of {shape} fits {limit} filter bytes per PE")
     found.sort(key=lambda pair: (pair[1][COST], pair[1][-1], pair[1][BEATS]))
     result: list[Mapping] = []
     for form, row in found:

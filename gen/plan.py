@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any
 
 from .config import ArrayConfig
 from .graph import ARRAY_OPS, Box, Graph, Task, image_shape
 from .lower_vector import View
 from .mapping import ConvShape
+from .network import Tensor
 from .tiles import (
     box_bytes,
     box_view,
@@ -25,8 +26,8 @@ from .tiles import (
 
 
 __all__ = [
-    "MemoryPlan", "Piece", "PlanError", "Tiling", "halves", "main_shape", "pieces", "plan_memory",
-    "plan_tiling", "slice_channels",
+    "MemoryPlan", "Piece", "PlanError", "Tiling", "filter_unit", "halves", "main_shape", "pieces",
+    "plan_memory", "plan_tiling", "slice_channels",
 ]
 
 
@@ -210,8 +211,7 @@ def plan_tiling(graph: Graph, memory: MemoryPlan, index: int, *, filters: int | 
     scratch = memory.scratch[index]
     depth = shapes[0][2]
     limit = min(out[2], filters or out[2])
-    # Filters of one input channel stay together.
-    unit = out[2] // depth if task.layer.op == "depthwise_conv" else 1
+    unit = filter_unit(task, tensors)
 
     def need(step: tuple[int, int, int], channels: int) -> int:
         total = box_bytes(whole(step)) if out_hosted else 0
@@ -234,6 +234,13 @@ def plan_tiling(graph: Graph, memory: MemoryPlan, index: int, *, filters: int | 
     raise PlanError(f"layer {task.layer.name}: a window of one channel does not fit the buffer")
 
 
+def filter_unit(task: Task, tensors: dict[str, Tensor]) -> int:
+    """Return of how many filters a part has a multiple or a divisor: those of an input channel."""
+    if task.layer.op != "depthwise_conv":
+        return 1
+    return tensors[task.output].shape[-1] // input_shapes(task, tensors)[0][2]
+
+
 def slice_channels(graph: Graph, tiling: Tiling, channels: int) -> Tiling:
     """Return a tiling that sums at most ``channels`` input channels in a run."""
     task, tensors = tiling.task, graph.tensors
@@ -249,12 +256,12 @@ def slice_channels(graph: Graph, tiling: Tiling, channels: int) -> Tiling:
 
 
 def halves(size: int, unit: int = 1) -> Iterator[int]:
-    """Yield ``size``, half of it and so on down to ``unit``, all multiples of it."""
+    """Yield ``size``, half of it and so on: multiples of ``unit``, then divisors of ``unit``."""
     count = -(-size // unit)
     while count > 1:
         yield count * unit
         count = -(-count // 2)
-    yield unit
+    yield from (part for part in range(min(size, unit), 0, -1) if unit % part == 0)
 
 
 def _steps(image: tuple[int, int], filters: int, unit: int) -> Iterator[tuple[int, int, int]]:
@@ -294,19 +301,35 @@ def _input_step(task: Task, shape: tuple[int, int, int], step: tuple[int, int, i
     return height, width, depth
 
 
-def pieces(graph: Graph, memory: MemoryPlan, tiling: Tiling) -> list[Piece]:
-    """Return the runs of a layer: for filters, for boxes, for input channels."""
+def pieces(graph: Graph, memory: MemoryPlan, tiling: Tiling, *, samples: bool = False,
+           ) -> list[Piece]:
+    """Return the runs of a layer: for filters, for boxes, for input channels.
+
+    Parameters
+    ----------
+    graph, memory, tiling
+        The layer.
+    samples : :class:`bool`
+        Only the runs at the edges and in the middle, enough to know what forms are possible.
+    """
     task = tiling.task
     out = output_shape(task, graph.tensors)
+
+    def chosen(items: list[Any]) -> list[Any]:
+        if samples:
+            return [items[n] for n in sorted({0, len(items) // 2, len(items) - 1})]
+        return items
+
     result = []
-    for m in cut(out[2], tiling.step[2]):
-        for y in cut(out[0], tiling.step[0]):
-            for x in cut(out[1], tiling.step[1]):
-                for n, (channels, flat) in enumerate(tiling.channel_slices):
-                    piece = _piece(graph, memory, tiling, (y, x, m), channels, flat)
+    slices = tiling.channel_slices
+    for m in chosen(list(cut(out[2], tiling.step[2]))):
+        for y in chosen(list(cut(out[0], tiling.step[0]))):
+            for x in chosen(list(cut(out[1], tiling.step[1]))):
+                for n in chosen(list(range(len(slices)))):
+                    piece = _piece(graph, memory, tiling, (y, x, m), *slices[n])
                     result.append(replace(
-                        piece, keep=n > 0, hold=n < len(tiling.channel_slices) - 1,
-                        writes=piece.writes if n == len(tiling.channel_slices) - 1 else None))
+                        piece, keep=n > 0, hold=n < len(slices) - 1,
+                        writes=piece.writes if n == len(slices) - 1 else None))
     return result
 
 
@@ -348,9 +371,6 @@ def _piece(graph: Graph, memory: MemoryPlan, tiling: Tiling, box: Box, channels:
 
 
 def main_shape(parts: list[Piece]) -> ConvShape:
-    """Return the convolution that most of the work of some runs is."""
-    work: Counter[ConvShape] = Counter()
-    for part in parts:
-        assert part.shape is not None
-        work[part.shape] += part.shape.macs
-    return work.most_common(1)[0][0]
+    """Return the convolution that some runs, or samples of them, mostly are."""
+    shapes = [part.shape for part in parts if part.shape is not None]
+    return max(shapes, key=lambda shape: (shape.macs, shape.h * shape.w))

@@ -15,6 +15,7 @@ from .plan import (
     Piece,
     PlanError,
     Tiling,
+    filter_unit,
     halves,
     main_shape,
     pieces,
@@ -69,34 +70,34 @@ def _streamed(graph: Graph, memory: MemoryPlan, index: int, config: ArrayConfig,
               ) -> LayerPlan | None:
     """Plan a layer whose filters may take ``region`` entries, but only half of them if possible."""
     tiling = plan_tiling(graph, memory, index)
-    depth = graph.tasks[index].layer
-    assert depth.weights is not None
+    task, most = graph.tasks[index], config.parameter_depth
     if not tiling.keeps:
-        unit = 1
-        if depth.op == "depthwise_conv":
-            unit = depth.weights.shape[2] // graph.tensors[depth.inputs[0]].shape[-1]
-        for filters in halves(min(tiling.step[2], config.parameter_depth // unit * unit), unit):
+        for filters in halves(tiling.step[2], filter_unit(task, graph.tensors)):
+            if filters > most:
+                continue
             cut = plan_tiling(graph, memory, index, filters=filters)
-            parts = pieces(graph, memory, cut)
+            parts = pieces(graph, memory, cut, samples=True)
             for room in (region // 2, region):
                 try:
                     found = search(main_shape(parts), config, max_entries=room, kinds=_kinds(parts))
                 except MappingError:
                     continue
-                return LayerPlan(tiling=cut, parts=parts, mapping=found[0], resident=False)
-    if depth.op == "depthwise_conv":
+                return LayerPlan(tiling=cut, parts=pieces(graph, memory, cut), mapping=found[0],
+                                 resident=False)
+    if task.layer.op == "depthwise_conv":
         return None
     start = tiling.channel_slices[0][0][1]
     for channels in halves(start):
-        for filters in halves(min(tiling.step[2], config.parameter_depth)):
+        for filters in halves(min(tiling.step[2], most)):
             cut = slice_channels(graph, replace(tiling, step=(1, 1, filters)), channels)
-            parts = pieces(graph, memory, cut)
+            parts = pieces(graph, memory, cut, samples=True)
             try:
                 found = search(main_shape(parts), config, max_entries=region, one_step=True,
                                kinds=_kinds(parts))
             except MappingError:
                 continue
-            return LayerPlan(tiling=cut, parts=parts, mapping=found[0], resident=False)
+            return LayerPlan(tiling=cut, parts=pieces(graph, memory, cut), mapping=found[0],
+                             resident=False)
     return None
 
 
@@ -119,7 +120,7 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
     plans: list[LayerPlan | None] = [None] * len(graph.tasks)
     array = [index for index, task in enumerate(graph.tasks) if task.layer.op in ARRAY_OPS]
     whole: dict[int, LayerPlan] = {}
-    fronts: list[tuple[Mapping, ...]] = []
+    fronts: list[list[Mapping]] = []
     for index, task in enumerate(graph.tasks):
         if index not in array:
             tiling = plan_tiling(graph, memory, index)
@@ -129,7 +130,7 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
         tiling = plan_tiling(graph, memory, index)
         parts = pieces(graph, memory, tiling)
         whole[index] = LayerPlan(tiling=tiling, parts=parts, mapping=None, resident=True)
-        front: tuple[Mapping, ...] = ()
+        front: list[Mapping] = []
         if (not tiling.keeps and tiling.step[2] == tiling.outputs
                 and tiling.outputs <= config.parameter_depth):
             try:
@@ -153,7 +154,7 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
 
 
 def _stream(graph: Graph, memory: MemoryPlan, config: ArrayConfig, array: list[int],
-            whole: dict[int, LayerPlan], fronts: list[tuple[Mapping, ...]]) -> list[LayerPlan]:
+            whole: dict[int, LayerPlan], fronts: list[list[Mapping]]) -> list[LayerPlan]:
     """Plan layers of which some are streamed; try several sizes of the region for that."""
     best: tuple[int, list[LayerPlan]] | None = None
     depth = config.filter_depth

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from oarlock.gen.config import ArrayConfig
 from oarlock.hw import isa
 
