@@ -18,7 +18,7 @@ from ..bench import Bench, bench_test
 
 __all__ = ["random_commands"]
 
-COMMANDS = 100
+COMMANDS = 70
 
 # As it is, and so long that the next command's answer would come first if it did not wait.
 HOST_READ_LATENCY    = GlobalBuffer.LATENCY

@@ -145,7 +145,7 @@ def test_the_host_waits():
 
 @pytest.mark.parametrize("word_bytes", [4, 32])
 def test_the_banks_are_two_memories(word_bytes):
-    dut = GlobalBuffer(size_bytes=81920, word_bytes=word_bytes)
+    dut = GlobalBuffer(size_bytes=640, word_bytes=word_bytes)
     text = verilog.convert(dut, emit_src=False, strip_internal_attrs=True)
     for bank in ("even", "odd"):
-        assert f"reg [{8 * word_bytes - 1}:0] {bank} [{40960 // word_bytes - 1}:0];" in text
+        assert f"reg [{8 * word_bytes - 1}:0] {bank} [{320 // word_bytes - 1}:0];" in text

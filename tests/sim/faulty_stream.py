@@ -49,7 +49,7 @@ class FaultyStream(wiring.Component):
         return m
 
 
-@bench_test(cycles=2000, p_idle=[0, 0.5], p_stall=[0, 0.5])
+@bench_test(cycles=1000, p_idle=[0, 0.5], p_stall=[0, 0.5])
 async def words_pass(bench: Bench, p_idle: float, p_stall: float) -> None:
     """Send a hundred words through."""
     bench.dut.fault.value = bench.parameters["fault"]
