@@ -51,6 +51,8 @@ class Program:
         What :meth:`Session.infer` takes and returns.
     host_tensors : dict of :class:`str` to (H, W, C)
         Tensors that steps copy from and to.
+    host_aliases : dict of :class:`str` to :class:`str`
+        Host tensors that are another one's data in a shape of their own.
     layers : sequence of :class:`dict`
         ``name``, ``op``, ``macs``, ``bound_cycles``, ``mapping``, ``runs_on``.
     setup, inference : sequence of :data:`Step`
@@ -79,6 +81,7 @@ class Program:
     input: TensorInfo
     output: TensorInfo
     host_tensors: Mapping[str, tuple[int, int, int]]
+    host_aliases: Mapping[str, str]
     layers: Sequence[Mapping[str, Any]]
     setup: Sequence[Step]
     inference: Sequence[Step]
@@ -133,10 +136,13 @@ class Program:
                 input=_tensor(header["input"]), output=_tensor(header["output"]),
                 host_tensors={name: _shape(shape, 3)
                               for name, shape in header["host_tensors"].items()},
-                layers=header["layers"], setup=header["setup"], inference=header["inference"],
-                words=words, opcodes={})
+                host_aliases=dict(header.get("host_aliases", {})), layers=header["layers"],
+                setup=header["setup"], inference=header["inference"], words=words, opcodes={})
             for info in (program.input, program.output):
                 _require(_size(program.host_tensors[info.name]) == _size(info.shape))
+            for alias, name in program.host_aliases.items():
+                _require(name not in program.host_aliases)
+                _require(_size(program.host_tensors[alias]) == _size(program.host_tensors[name]))
             for layer in program.layers:
                 _require({"name", "op", "macs", "bound_cycles", "mapping", "runs_on"} <= {*layer})
             for step in (*program.setup, *program.inference):

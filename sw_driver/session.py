@@ -257,21 +257,26 @@ class Session:
         return found
 
     def _tensors(self) -> dict[str, np.ndarray]:
-        return {name: np.zeros(shape, np.int8)
-                for name, shape in self.program.host_tensors.items()}
+        tensors = {name: np.zeros(shape, np.int8)
+                   for name, shape in self.program.host_tensors.items()}
+        for alias, name in self.program.host_aliases.items():
+            tensors[alias] = tensors[name].reshape(tensors[alias].shape)
+        return tensors
 
     def _run(self, steps: Sequence[Step], tensors: dict[str, np.ndarray],
              ends: dict[int, int]) -> None:
         """Take steps, all that can go out together in one exchange."""
         batches = [_Batch()]
         unread: set[str] = set()
+        aliases = self.program.host_aliases
         for step in steps:
-            if step["do"] == "write_box" and step["tensor"] in unread:
+            name = aliases.get(step.get("tensor"), step.get("tensor"))
+            if step["do"] == "write_box" and name in unread:
                 self._exchange(batches[-1])
                 batches.append(_Batch())
                 unread.clear()
             if step["do"] == "read_box":
-                unread.add(step["tensor"])
+                unread.add(name)
             self._add(batches[-1], step, tensors, ends)
         self._exchange(batches[-1])
         self.words_sent = sum(batch.sent for batch in batches)
