@@ -171,7 +171,20 @@ def wide() -> Network:
     return chain.network()
 
 
-NETWORKS = {"residual": residual, "flattened": flattened, "wide": wide}
+def reshaped() -> Network:
+    """Return a network with tensors that are read in another shape than they were written in."""
+    chain = Chain((1, 2400))
+    chain.reshape((1, 20, 15, 8))
+    chain.pool("max_pool", (3, 3), (1, 2), 1)
+    chain.reshape((1, 10, 8, 16))
+    chain.reshape((1, 8, 10, 16))
+    chain.conv(12, 3, 3)
+    chain.reshape((1, 6, 96))
+    chain.dense(10)
+    return chain.network()
+
+
+NETWORKS = {"residual": residual, "flattened": flattened, "reshaped": reshaped, "wide": wide}
 CONFIGS = {
     "tiny": load_config("tiny"),
     "3x5": load_config("tiny", rows=3, cols=5, lanes=3),
