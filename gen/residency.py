@@ -22,6 +22,7 @@ from .plan import (
     plan_tiling,
     slice_channels,
 )
+from .tiles import output_shape
 
 
 __all__ = ["LayerPlan", "plan_layers"]
@@ -66,48 +67,70 @@ def _kinds(parts: list[Piece]) -> frozenset[str]:
         if all(shape is not None and variant(shape, kind) is not None for shape in shapes))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Streamed:
+    """A way to run a layer whose filters are loaded before each of its parts."""
+
+    tiling: Tiling
+    mapping: Mapping
+    cost: int
+
+
 def _streamed(graph: Graph, memory: MemoryPlan, index: int, config: ArrayConfig, region: int,
-              ) -> LayerPlan | None:
-    """Plan a layer whose filters may take ``region`` entries, but only half of them if possible."""
+              ) -> _Streamed | None:
+    """Plan a layer whose filters pass through ``region`` entries.
+
+    In half of them filters can be loaded while the part before runs; all of them take fewer parts.
+    """
     tiling = plan_tiling(graph, memory, index)
-    task, most = graph.tasks[index], config.parameter_depth
+    unit = filter_unit(graph.tasks[index], graph.tensors)
+    most = config.parameter_depth
+    rooms = region // 2, region
+    found: list[_Streamed] = []
     if not tiling.keeps:
-        for filters in halves(tiling.step[2], filter_unit(task, graph.tensors)):
-            if filters > most:
-                continue
-            cut = plan_tiling(graph, memory, index, filters=filters)
-            parts = pieces(graph, memory, cut, samples=True)
-            for room in (region // 2, region):
-                try:
-                    found = search(main_shape(parts), config, max_entries=room, kinds=_kinds(parts))
-                except MappingError:
+        for room in rooms:
+            for filters in halves(tiling.step[2], unit):
+                if filters > most:
                     continue
-                return LayerPlan(tiling=cut, parts=pieces(graph, memory, cut), mapping=found[0],
-                                 resident=False)
-    if task.layer.op == "depthwise_conv":
+                cut = plan_tiling(graph, memory, index, filters=filters)
+                way = _way(graph, memory, cut, config, room, overlaps=room < region)
+                if way is not None:
+                    found.append(way)
+                    break
+    if not found and graph.tasks[index].layer.op != "depthwise_conv":
+        for channels in halves(tiling.channel_slices[0][0][1]):
+            for filters in halves(min(tiling.step[2], most)):
+                cut = slice_channels(graph, replace(tiling, step=(1, 1, filters)), channels)
+                for room in rooms:
+                    way = _way(graph, memory, cut, config, room, overlaps=room < region)
+                    found += [way] if way is not None else []
+                if found:
+                    break
+            if found:
+                break
+    return min(found, key=lambda way: way.cost, default=None)
+
+
+def _way(graph: Graph, memory: MemoryPlan, tiling: Tiling, config: ArrayConfig, room: int, *,
+         overlaps: bool) -> _Streamed | None:
+    """Return the best mapping for parts whose filters take at most ``room`` entries."""
+    parts = pieces(graph, memory, tiling, samples=True)
+    try:
+        front = search(main_shape(parts), config, max_entries=room, kinds=_kinds(parts),
+                       one_step=tiling.keeps)
+    except MappingError:
         return None
-    start = tiling.channel_slices[0][0][1]
-    for channels in halves(start):
-        for filters in halves(min(tiling.step[2], most)):
-            cut = slice_channels(graph, replace(tiling, step=(1, 1, filters)), channels)
-            parts = pieces(graph, memory, cut, samples=True)
-            try:
-                found = search(main_shape(parts), config, max_entries=region, one_step=True,
-                               kinds=_kinds(parts))
-            except MappingError:
-                continue
-            return LayerPlan(tiling=cut, parts=pieces(graph, memory, cut), mapping=found[0],
-                             resident=False)
-    return None
+    height, width, outputs = output_shape(tiling.task, graph.tensors)
+    boxes = -(-height // tiling.step[0]) * -(-width // tiling.step[1])
+    slices = -(-outputs // tiling.step[2]) * len(tiling.channel_slices)
+    runs, loads = boxes * slices, slices * (boxes if tiling.keeps else 1)
 
+    def cost(mapping: Mapping) -> int:
+        run, load = mapping.cycles * runs, mapping.image_words * loads
+        return max(run, load) if overlaps else run + load
 
-def _cost(plan: LayerPlan) -> int:
-    """Estimate the cycles of a layer whose filters are loaded before it runs."""
-    assert plan.mapping is not None
-    loads = len({(part.box[2], part.channels) for part in plan.parts})
-    if plan.tiling.keeps:
-        loads = len(plan.parts)
-    return plan.mapping.cycles * len(plan.parts) + plan.mapping.image_words * loads
+    mapping = min(front, key=cost)
+    return _Streamed(tiling=tiling, mapping=mapping, cost=cost(mapping))
 
 
 def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[LayerPlan]:
@@ -164,7 +187,7 @@ def _stream(graph: Graph, memory: MemoryPlan, config: ArrayConfig, array: list[i
         for index, front, plan in zip(array, fronts, streamed, strict=True):
             count = len(whole[index].parts)
             option = [(m.cycles * count, m.filter_entries) for m in front]
-            options.append(option + ([(_cost(plan), 0)] if plan else []))
+            options.append(option + ([(plan.cost, 0)] if plan else []))
         found = _knapsack(options, depth - region)
         if found is None or (best is not None and found[0] >= best[0]):
             continue
@@ -174,7 +197,9 @@ def _stream(graph: Graph, memory: MemoryPlan, config: ArrayConfig, array: list[i
                 plans.append(replace(whole[index], mapping=front[pick]))
             else:
                 assert plan is not None
-                plans.append(plan)
+                plans.append(LayerPlan(
+                    tiling=plan.tiling, parts=pieces(graph, memory, plan.tiling),
+                    mapping=plan.mapping, resident=False))
         best = found[0], plans
     if best is None:
         names = ", ".join(graph.tasks[index].layer.name for index, front in
