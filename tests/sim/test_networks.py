@@ -1,0 +1,99 @@
+"""Whole networks on the Verilated accelerator: bit-exact, every MAC accounted for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oarlock.gen.config import PRESETS
+from oarlock.gen.runner import RunResult, run_model
+from oarlock.gen.tflite_import import load
+from shared_data import MODELS, real_inputs, shared_file
+from tflite_builder import Builder
+
+
+ROUNDINGS = ("single", "double")
+
+#: Shares of the PE-cycles that a network must use on the flagship (issue 2).
+FLOORS = {"pretrainedResnet_quant": 0.40, "kws_ref_model": 0.25, "vww_96_int8": 0.25}
+
+#: Device cycles on the flagship, weights resident. Cycles are exact: a larger number is a regression.
+AT_MOST = {"kws_ref_model": 24_400, "pretrainedResnet_quant": 98_700, "vww_96_int8": 82_200,
+           "ad01_int8": 3_560, "str_ww_ref_model": 7_600}
+
+FULL = os.environ.get("OARLOCK_SLOW") == "1"
+
+
+def check(result: RunResult) -> None:
+    """Assert what must hold of every run."""
+    report = result.report
+    assert report["bit_exact"], result.mismatch
+    counters = report["counters"]
+    assert counters["macs_done"] + counters["macs_gated"] == report["macs"]
+    assert report["cycles"] == counters["cycles"]
+    assert sum(layer["cycles"] for layer in report["layers"]) <= report["cycles"]
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("preset", ["tiny", "ulx3s-85f"])
+def test_mlperf_tiny(model: str, preset: str, rounding: str) -> None:
+    path = shared_file(f"models/{model}.tflite")
+    inputs = real_inputs(model)
+    if inputs is not None and not FULL:
+        inputs = inputs[:2]
+    result = run_model(path, inputs, preset=preset, rounding=rounding)
+    check(result)
+    if preset == "ulx3s-85f":
+        assert result.report["utilization"] >= FLOORS.get(model, 0)
+        assert result.cycles <= AT_MOST[model]
+
+
+@pytest.fixture(scope="module")
+def large_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a network of more than 600 kB of weights and feature maps larger than the buffer."""
+    builder = Builder((160, 160, 3), seed=7)
+    builder.conv(8, (3, 3), (2, 2), activation="relu")
+    first = builder.conv(16, (1, 1))
+    builder.depthwise((3, 3))
+    builder.add(first, builder.conv(16, (1, 1)))
+    builder.conv(32, (3, 3), (4, 4), activation="relu6")
+    builder.conv(64, (3, 3), (2, 2))
+    builder.conv(512, (3, 3), (2, 2))
+    builder.conv(64, (3, 3), activation="relu")
+    builder.max_pool((2, 2))
+    builder.fully_connected(96, "relu")
+    builder.fully_connected(10)
+    return builder.save(tmp_path_factory.mktemp("large") / "large.tflite")
+
+
+@pytest.mark.parametrize("preset", ["tiny", "ulx3s-85f"])
+def test_network_larger_than_the_chip(large_network: Path, preset: str) -> None:
+    network = load(large_network)
+    weights = sum(layer.weights.nbytes for layer in network.layers if layer.weights is not None)
+    largest = max(tensor.size for tensor in network.tensors.values())
+    config = PRESETS[preset]
+    assert weights > 600_000
+    assert weights > config.pes * config.filter_depth
+    assert largest > config.buffer_bytes
+    check(run_model(large_network, preset=preset))
+
+
+def test_difference_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One output value that is off by one is found and named."""
+    from oarlock.sw_driver.session import Session
+
+    infer = Session.infer
+
+    def wrong(session: Session, x: np.ndarray) -> np.ndarray:
+        y = infer(session, x).copy()
+        y.flat[0] ^= 1
+        return y
+
+    monkeypatch.setattr(Session, "infer", wrong)
+    digits = Path(__file__).parents[2] / "examples" / "digits" / "digits.tflite"
+    result = run_model(digits, preset="tiny")
+    assert not result.bit_exact
+    assert "[0, 0]" in str(result.mismatch)
