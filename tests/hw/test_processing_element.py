@@ -6,10 +6,10 @@ import random
 import pytest
 from amaranth.sim import Simulator
 from oarlock.hw.processing_element import ProcessingElement
-from processing_element_model import Model, stimulus
+from oarlock.sim.benches.processing_element_model import Model, stimulus
 
 
-def run(sizes, *, seed, cycles, p_idle, fault=""):
+def run(sizes, *, seed, cycles, p_idle, fault=None):
     """Compare every cycle; return how often each of took, done and gated was seen."""
     dut, model, rng = ProcessingElement(**sizes), Model(**sizes, fault=fault), random.Random(seed)
     counts = {"took": 0, "done": 0, "gated": 0, "sums": 0}

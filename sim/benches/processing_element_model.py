@@ -1,0 +1,153 @@
+"""A PE as its docstring has it, one cycle at a time, and random stimulus for it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from ...hw.processing_element import ProcessingElement
+
+
+__all__ = ["Model", "stimulus"]
+
+#: Inputs of a cycle, by the names of the PE's members.
+Tokens = dict[str, Any]
+
+
+class Model:
+    """What a PE holds and shows.
+
+    Parameters
+    ----------
+    ifmap_depth, filter_depth, psum_depth, zero_gating
+        As those of :class:`ProcessingElement`.
+    fault : :class:`str`, optional
+        ``"span"`` or ``"first"``: what to do wrong, to show that a bench would notice.
+    """
+
+    def __init__(self, *, ifmap_depth: int, filter_depth: int, psum_depth: int, zero_gating: bool,
+                 fault: str | None = None) -> None:
+        self.sizes = ifmap_depth, filter_depth, psum_depth
+        self.zero_gating = zero_gating
+        self.fault = fault
+        # None: unknown.
+        self.ifmap: list[tuple[int, int] | None] = [None] * ifmap_depth
+        self.filter: list[int | None] = [None] * filter_depth
+        self.psums: list[list[int | None]] = [[None] * psum_depth for _ in range(2)]
+        self.position: int | None = None
+        self.sum_out: int | None = None
+        # MACs that have read their activation, the youngest first: activation, hole, weight if
+        # it fires.
+        self.macs: list[dict[str, Any] | None] = [None] * ProcessingElement.SUM_STAGE
+
+    def cycle(self, tokens: Tokens) -> tuple[bool, bool, bool, int | None]:
+        """Return took, done, gated and sum_out (if known) of a cycle, and go on to the next."""
+        load = tokens["load"]
+        distance = (load["tag"] - tokens["column_tag"]) % 256
+        took = bool(load["valid"]) and distance < tokens["span"] + (self.fault == "span")
+
+        # Cycle 1 of a MAC: the weight is read.
+        mac = self.macs[0]
+        done = gated = False
+        if mac is not None and not mac["hole"]:
+            gated = self.zero_gating and mac["value"] == 0
+            done = not gated
+            if done:
+                mac["weight"] = self.filter[tokens["filter_address"]]
+        shown = took, done, gated, self.sum_out
+
+        self._accumulate(self.macs[-1], tokens["accumulate"])
+        drain = tokens["drain"]
+        addend = self.psums[drain["bank"]][drain["u"]] if drain["add"] else 0
+        self.sum_out = None if addend is None else _wrap(tokens["sum_in"] + addend)
+
+        # Cycle 0: the activation is read before this cycle's write.
+        entering = None
+        if tokens["mac"]["active"]:
+            entry = self.ifmap[tokens["mac"]["position"]]
+            assert entry is not None
+            entering = {"value": entry[0], "hole": entry[1], "weight": None}
+        self.macs = [entering, *self.macs[:-1]]
+
+        write = tokens["filter_write"]
+        if write["valid"]:
+            self.filter[write["address"]] = write["weight"]
+        if load["valid"]:
+            position = load["start"] if load["sync"] else self.position
+            assert position is not None
+            if took:
+                self.ifmap[position] = load["activation"]["value"], load["activation"]["hole"]
+            self.position = (position + took) % self.sizes[0]
+        return shown
+
+    def _accumulate(self, mac: dict[str, Any] | None, token: Tokens) -> None:
+        """Cycle SUM_STAGE: the product reaches the bank."""
+        if not token["valid"]:
+            return
+        bank, u = self.psums[token["bank"]], token["u"]
+        weight = mac["weight"] if mac is not None else None
+        product = mac["value"] * weight if mac is not None and weight is not None else 0
+        before = bank[u]
+        if token["first"]:
+            bank[u] = product + ((before or 0) if self.fault == "first" else 0)
+        elif before is not None:
+            bank[u] = _wrap(before + product)
+
+
+def _wrap(value: int) -> int:
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) -> Iterator[Tokens]:
+    """Yield a cycle's tokens at a time, such that only what is known is read.
+
+    Between two of them, ``model`` must see the first.
+    """
+    ifmap_depth, filter_depth, psum_depth = model.sizes
+    # Accumulations that belong to MACs under way, the youngest first.
+    under_way: list[Tokens | None] = [None] * ProcessingElement.SUM_STAGE
+    column_tag, span, bank = rng.randrange(256), rng.choice([1, 3, 200]), 0
+    for cycle in range(cycles):
+        if rng.random() < 0.02:
+            column_tag, span = rng.randrange(256), rng.choice([1, 2, 3, 100])
+        if rng.random() < 0.05:
+            bank = 1 - bank
+        near = rng.choice([-1, 0, 0, span // 2, span - 1, span])
+        beginning = cycle < filter_depth
+        load = {
+            "valid": int(cycle == 0 or rng.random() < 0.7 * (1 - p_idle)),
+            "sync": int(cycle == 0 or rng.random() < 0.1), "start": rng.randrange(ifmap_depth),
+            "tag": (column_tag + near) % 256 if rng.random() < 0.9 else rng.randrange(256),
+            "activation": {"value": rng.choice([0, 0, -255, 255, -256, rng.randint(-255, 255)]),
+                           "hole": int(rng.random() < 0.15)},
+        }
+        filter_write = {
+            "valid": int(beginning or rng.random() < 0.1),
+            "address": cycle if beginning else rng.randrange(filter_depth),
+            "weight": rng.choice([-128, 127, rng.randint(-128, 127)])}
+
+        known = [n for n, entry in enumerate(model.ifmap) if entry is not None]
+        active = bool(known) and not beginning and rng.random() >= p_idle
+        token = None
+        if active or rng.random() < 0.5:
+            u = rng.randrange(psum_depth)
+            coming = [(other["bank"], other["u"]) for other in under_way if other]
+            new = model.psums[bank][u] is None and (bank, u) not in coming
+            token = {"valid": 1, "first": int(new or rng.random() < 0.2), "bank": bank, "u": u}
+        under_way.insert(0, token)
+        accumulate = under_way.pop()
+        drained, u = rng.randrange(2), rng.randrange(psum_depth)
+        if accumulate is not None:
+            drained = 1 - accumulate["bank"]
+        yield {
+            "load": load, "column_tag": column_tag, "span": span, "filter_write": filter_write,
+            "mac": {"active": int(active),
+                    "position": rng.choice(known) if active else rng.randrange(ifmap_depth)},
+            "filter_address": rng.randrange(filter_depth),
+            "accumulate": accumulate or {"valid": 0, "first": rng.randrange(2),
+                                         "bank": rng.randrange(2), "u": rng.randrange(psum_depth)},
+            "drain": {"add": int(model.psums[drained][u] is not None and rng.random() < 0.8),
+                      "bank": drained, "u": u},
+            "sum_in": rng.choice([0, rng.randint(-1 << 31, (1 << 31) - 1)]),
+        }
