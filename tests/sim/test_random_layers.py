@@ -1,0 +1,175 @@
+"""Drawn layers on the Verilated accelerator: outputs, counters and cycles, all exact.
+
+``OARLOCK_EXAMPLES`` multiplies the number of layers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+from layer_networks import (
+    NetworkBuilder,
+    expected_output,
+    predicted,
+    program_of,
+    random_input,
+)
+from oarlock.gen.config import ArrayConfig, load_config
+from oarlock.gen.network import Network
+from oarlock.gen.verilog import verilog_of
+from oarlock.hw import isa
+from oarlock.sim.reference import Rounding
+from oarlock.sim.simulator import Simulator, build
+from oarlock.sim.transport import SimTransport
+from oarlock.sw_driver.session import Session
+
+
+CONFIGS = {
+    # As small as can be: everything is cut, nothing stays.
+    "1x1": ArrayConfig(rows=1, cols=1, ifmap_depth=16, filter_depth=512, psum_depth=1, word_bytes=4,
+                       buffer_bytes=4096, lanes=1, parameter_depth=16, program_depth=160,
+                       zero_gating=False),
+    # Odd sizes; two lanes do not divide five columns.
+    "3x5": ArrayConfig(rows=3, cols=5, ifmap_depth=64, filter_depth=1024, psum_depth=8,
+                       word_bytes=16, buffer_bytes=8192, lanes=2, parameter_depth=100,
+                       program_depth=512),
+    "4x4": load_config("tiny"),
+}
+
+#: A PE does a MAC a cycle: what takes the largest array a moment takes the smallest a while.
+MACS_PER_PE = 25_000
+
+ROUNDINGS = st.sampled_from(["single", "double"])
+
+
+def drawn(examples: int) -> settings:
+    """Return settings for so many examples, the same in every run."""
+    return settings(
+        max_examples=round(examples * float(os.environ.get("OARLOCK_EXAMPLES", "1"))),
+        deadline=None, derandomize=True, database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def device(request: pytest.FixtureRequest) -> Iterator[tuple[ArrayConfig, Simulator]]:
+    config = CONFIGS[request.param]
+    with Simulator(build(verilog_of(config))) as simulator:
+        yield config, simulator
+
+
+def check(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rounding,
+          seed: int) -> None:
+    """Run a network, and compare output, counters and cycles with what they must be."""
+    config, simulator = device
+    program = program_of(network, config, rounding)
+    x = random_input(network, seed)
+    counters, ends = predicted(program, config)
+    transport = SimTransport(simulator)
+    with Session(transport, program) as session:
+        session.load()
+        out = session.infer(x)
+        found = session.counters()
+        commands = [word for address in ends for word in isa.command(
+            isa.Opcode.READ, memory=isa.Memory.PROGRAM, address=address, count=1)]
+        answers = transport.exchange(np.array(commands, np.uint32), 2 * len(ends), 100_000)
+    np.testing.assert_array_equal(out, expected_output(network, x, rounding))
+
+    assert found["macs_done"] + found["macs_gated"] == network.macs
+    assert config.zero_gating or not found["macs_gated"]
+    assert {name: found[name] for name in counters} == counters
+    done = answers[1::2].astype(np.int64) - int(answers[1])
+    wanted = np.array(list(ends.values()))
+    np.testing.assert_array_equal(done, wanted - wanted[0])
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    """Draw a layer."""
+    op = draw(st.sampled_from(["conv", "conv", "conv", "depthwise", "depthwise", "dense", "pool",
+                               "mean", "add"]))
+    event(op)
+
+    def size(usual: int, most: int) -> int:
+        return draw(st.integers(1, most) if draw(st.integers(0, 3)) == 0 else st.integers(1, usual))
+
+    window = size(4, 15), size(4, 15)
+    stride = size(2, 4), size(2, 4)
+    padding = tuple((draw(st.integers(0, taps // 2)), draw(st.integers(0, taps // 2)))
+                    for taps in window) if draw(st.booleans()) else ((0, 0), (0, 0))
+    if op in ("dense", "mean", "add"):
+        window, padding = (1, 1), ((0, 0), (0, 0))
+    h, w = (max(1, taps - sum(pad)) + draw(st.integers(0, 11))
+            for taps, pad in zip(window, padding, strict=True))
+    c = size(9, 40)
+    low = draw(st.integers(-128, 20))
+    activation = (low, draw(st.integers(low, 127))) if draw(st.booleans()) else (-128, 127)
+    extreme = draw(st.booleans())
+    builder = NetworkBuilder((h, w, c), draw(st.integers(0, 1 << 20)), zero_point=draw(
+        st.sampled_from([-128, -127, 127, 0, 5, -31])))
+    if op in ("conv", "depthwise"):
+        m = draw(st.integers(1, 4)) if op == "depthwise" else size(12, 40)
+        builder.conv(m, window, stride=stride, padding=padding, depthwise=op == "depthwise",
+                     extreme=extreme, activation=activation)
+    elif op == "dense":
+        builder.dense(size(12, 60), extreme=extreme, activation=activation)
+    elif op == "pool":
+        builder.pool(draw(st.sampled_from(["average_pool", "max_pool"])), window, stride, padding,
+                     activation=activation)
+    elif op == "mean":
+        builder.mean()
+    else:
+        builder.conv(c, (1, 1)).add("t0", activation=activation)
+    return builder.network()
+
+
+@drawn(500)
+@given(network=networks(), rounding=ROUNDINGS, seed=st.integers(0, 99))
+def test_drawn_layer(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rounding,
+                     seed: int) -> None:
+    assume(network.macs <= MACS_PER_PE * device[0].pes)
+    check(device, network, rounding, seed)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Network:
+    """Draw some layers after one another: descriptors that were fetched while others ran."""
+    shape = draw(st.integers(2, 9)), draw(st.integers(2, 9)), draw(st.integers(1, 8))
+    builder = NetworkBuilder(shape, draw(st.integers(0, 1 << 20)))
+    for op in draw(st.lists(st.sampled_from(["wide", "narrow", "depthwise", "pool", "add"]),
+                            min_size=2, max_size=4)):
+        last = builder.last
+        if op == "add":
+            builder.conv(builder.tensors[last].shape[3], (1, 1)).add(last)
+        elif op == "pool":
+            builder.pool("max_pool", (2, 2), (1, 1), ((1, 0), (0, 1)))
+        else:
+            size = 3 if op != "narrow" else 1
+            stride = draw(st.integers(1, 2))
+            builder.conv(1 if op == "depthwise" else draw(st.integers(1, 9)), (size, size),
+                         stride=(stride, stride), padding=((size // 2, size // 2),) * 2,
+                         depthwise=op == "depthwise")
+    if draw(st.booleans()):
+        builder.mean()
+    return builder.network()
+
+
+@drawn(100)
+@given(network=chains(), rounding=ROUNDINGS, seed=st.integers(0, 99))
+def test_drawn_chain(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rounding,
+                     seed: int) -> None:
+    assume(network.macs <= MACS_PER_PE * device[0].pes)
+    check(device, network, rounding, seed)
+
+
+def test_kernels_and_strides_at_their_limits(device: tuple[ArrayConfig, Simulator]) -> None:
+    for window, stride in (((15, 15), (1, 1)), ((15, 1), (4, 1)), ((1, 15), (1, 4)),
+                           ((15, 15), (4, 4))):
+        pads = tuple((taps // 2, taps // 2) for taps in window)
+        for image in ((1, 1, 3), (17, 16, 2)):
+            network = NetworkBuilder(image, 1).conv(3, window, stride=stride, padding=pads)
+            check(device, network.network(), "double", 1)
