@@ -42,6 +42,8 @@ class ArrayConfig:
         Size of the global buffer, a multiple of ``2 * word_bytes``.
     lanes : :class:`int`
         Outputs that post-processing finishes a cycle, 1 to ``min(16, word_bytes)``.
+    lane_depth : :class:`int`
+        Channels whose parameters a lane keeps (twice), a power of two, 2 to 64.
     parameter_depth : :class:`int`
         Output channels whose requantization parameters fit at once.
     program_depth : :class:`int`
@@ -67,6 +69,7 @@ class ArrayConfig:
     word_bytes: int = 16
     buffer_bytes: int = 81920
     lanes: int = 12
+    lane_depth: int = 16
     parameter_depth: int = 4096
     program_depth: int = 4096
     zero_gating: bool = True
@@ -99,6 +102,8 @@ class ArrayConfig:
                 "a multiple of 2 * word_bytes from 1024 to 8388608")
         require("lanes", 1 <= self.lanes <= min(16, self.word_bytes),
                 "1 to the smaller of 16 and word_bytes")
+        require("lane_depth", _power_of_two(self.lane_depth) and 2 <= self.lane_depth <= 64,
+                "a power of two from 2 to 64")
         require("parameter_depth", 16 <= self.parameter_depth <= 65536, "16 to 65536")
         require("program_depth", 2 * isa.conv_words(self.rows, self.cols) <= self.program_depth
                 and self.program_depth <= 65536,

@@ -40,10 +40,10 @@ class ConvTiming:
     drain_slots: int
 
 
-def _segments(fields: Mapping[str, int], word_bytes: int) -> list[int]:
-    """Return the cycles that the beats of a bank's segments take."""
-    full, rest = divmod(fields["run_full"], word_bytes)
-    return [slots * fields["beat_count"] for slots in [word_bytes] * full + [rest] * (rest > 0)]
+def _segments(beats: int, most: int) -> list[int]:
+    """Return the beats of a bank's segments."""
+    full, rest = divmod(beats, most)
+    return [most] * full + [rest] * (rest > 0)
 
 
 def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
@@ -84,7 +84,11 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
             a_pass(c == c_chunks - 1, first or not one_pass, one_pass and not last, strip)
             for _ in range(r_chunks) for c in range(c_chunks)]
         for first in (False, True) for last in (False, True) for strip in (False, True)}
-    segments, flush = _segments(fields, config.word_bytes), fields["flush_count"]
+    flush = fields["flush_count"]
+    beats_per_slot = 1 if fields["local"] else fields["beat_count"]
+    segments = _segments(fields["run_full"] * beats_per_slot, config.word_bytes * beats_per_slot)
+    chain = ArrayRow.CHAIN_LATENCY + config.rows - 1
+    copy = fields["run_full"] * fields["beat_count"]
 
     load_end = 1              # first cycle in which the loader may send the next pass
     mac_end = 1               # likewise for MACs
@@ -97,7 +101,12 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
 
     q_count, strips = fields["q_count"], fields["strip_count"]
     hold = fields["hold"]
+    copied = 0                # last cycle in which a parameter of the tile is copied to the lanes
+    drained = [-chain - 2, -chain - 2]  # last beat of the tile before last, of the last
     for _ in range(fields["tile_count"]):
+        if fields["local"]:
+            copied = max(copied, drained[0] + chain + 2) + copy
+        tile_first = True
         for strip in range(strips):
             for q in range(q_count):
                 first_pass = True
@@ -130,15 +139,17 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
                 if not hold:
                     # Drain: segments complete at least as far apart as it takes to write one.
                     begin = max(last_beat + 1, mac_end)
+                    if tile_first and fields["local"]:
+                        begin = max(begin, copied + 1)
+                    tile_first = False
                     for work in segments:
                         complete = begin + work - 1
                         last_beat = max(complete, last_beat + flush)
                         begin = last_beat + 1
-                    freed = last_beat if fields["beat_count"] == 1 else (
-                        complete - fields["beat_count"] + 1)
+                    freed = last_beat if beats_per_slot == 1 else complete - beats_per_slot + 1
                     free = [free[1], freed + 1]
+        drained = [drained[1], last_beat]
 
-    chain = ArrayRow.CHAIN_LATENCY + config.rows - 1
     if hold:
         cycles = mac_end + 1 + chain
         slots = 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..hw import isa
 from .config import ArrayConfig
-from .mapping import Mapping
+from .mapping import Mapping, keeps_parameters
 
 
 __all__ = [
@@ -184,6 +184,7 @@ def lower_conv(
     }
     beats = _beats(mapping, config, block_outputs)
     fields["beat_count"] = len(beats)
+    fields["local"] = int(not hold and keeps_parameters(mapping.mc, block_outputs, config))
     return ConvDescriptor(
         fields=fields,
         rows=_rows(mapping, config, group_rows, last % mapping.groups),

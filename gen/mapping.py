@@ -13,7 +13,8 @@ from .conv_shape import KINDS, ConvShape, conv_shape, variant
 
 
 __all__ = [
-    "ConvShape", "Mapping", "MappingError", "bound_cycles", "conv_shape", "search",
+    "ConvShape", "Mapping", "MappingError", "bound_cycles", "conv_shape", "keeps_parameters",
+    "search",
 ]
 
 # Cycles from the first beat of a descriptor to its first MAC, and from its last MAC to its end,
@@ -266,6 +267,15 @@ def _ceil(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
     return -(-np.asarray(a) // b)
 
 
+def keeps_parameters(blocks: int | np.ndarray, outputs: int | np.ndarray,
+                     config: ArrayConfig) -> bool | np.ndarray:
+    """Tell whether the lanes keep the parameters of a tile, so that a slot is one beat.
+
+    ``blocks`` filter blocks of ``outputs`` channels each; arrays, or one of each.
+    """
+    return (blocks > 1) & (outputs <= config.lane_depth) & (config.lanes >= config.cols)
+
+
 def _beat_table(config: ArrayConfig) -> np.ndarray:
     """Return post-processing beats of a slot by (columns of a filter block, filter blocks)."""
     table = np.zeros((config.cols + 1, config.cols + 1), dtype=np.int64)
@@ -357,8 +367,8 @@ def _cost(shape: ConvShape, config: ArrayConfig, choices: np.ndarray) -> np.ndar
 
     window = shape.s * rows * t_count
     compute = shape.s * rows * steps * r_chunks * m_count
-    beats = _beat_table(config)[pc * qc, mc]
     slots, flush = u_count * groups, pc * qc * mc
+    beats = np.where(keeps_parameters(mc, slots, config), 1, _beat_table(config)[pc * qc, mc])
     drain = (slots // config.word_bytes * np.maximum(config.word_bytes * beats, flush)
              + np.where(slots % config.word_bytes,
                         np.maximum(slots % config.word_bytes * beats, flush), 0))

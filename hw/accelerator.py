@@ -59,11 +59,13 @@ class Accelerator(wiring.Component):
         m.submodules.buffer = buffer = GlobalBuffer(
             size_bytes=config.buffer_bytes, word_bytes=config.word_bytes)
         m.submodules.post = post = PostProcessor(
-            lanes=config.lanes, parameter_depth=config.parameter_depth, tag_shape=tag)
+            lanes=config.lanes, parameter_depth=config.parameter_depth,
+            lane_depth=config.lane_depth, tag_shape=tag)
         m.submodules.conv = conv = ConvEngine(
             rows=config.rows, cols=config.cols, ifmap_depth=config.ifmap_depth,
             filter_depth=config.filter_depth, psum_depth=config.psum_depth,
-            word_bytes=config.word_bytes, lanes=config.lanes, zero_gating=config.zero_gating,
+            word_bytes=config.word_bytes, lanes=config.lanes,
+            lane_depth=config.lane_depth, zero_gating=config.zero_gating,
             read_latency=buffer.LATENCY, scale_latency=post.LATENCY)
         m.submodules.vector = vector = VectorUnit(
             lanes=config.lanes, word_bytes=config.word_bytes, read_latency=buffer.LATENCY,
@@ -118,12 +120,17 @@ class Accelerator(wiring.Component):
                 post.i.rule.eq(descriptor.rule),
                 Cat(post.i.sums).eq(Cat(conv.scale_sums)),
                 post.i.parameter.eq(conv.scale_entry),
+                post.i.local.eq(descriptor.local),
                 post.i.zero_point.eq(descriptor.zero_point_out),
                 post.i.low.eq(descriptor.low),
                 post.i.high.eq(descriptor.high),
                 post.i.tag.eq(conv.scale_tag),
             ]
         m.d.comb += [
+            post.load_en.eq(conv.parameter_load),
+            post.load_lanes.eq(conv.parameter_lanes),
+            post.load_entry.eq(conv.parameter_entry),
+            post.load_address.eq(conv.parameter_address),
             conv.scaled_valid.eq(post.o.valid & ~on_vector),
             Cat(conv.scaled_values).eq(post.o.values),
             conv.scaled_tag.eq(post.o.tag),

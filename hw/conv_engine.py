@@ -8,10 +8,12 @@ from amaranth.utils import ceil_log2
 from . import isa
 from .array_row import filter_word
 from .collector import Collector
+from .delay import delay
 from .descriptor import layout
 from .drain_scheduler import DrainScheduler, slot_sideband
 from .ifmap_loader import IfmapLoader
 from .mac_scheduler import MacScheduler
+from .parameter_loader import ParameterLoader
 from .processing_array import ProcessingArray
 
 
@@ -26,7 +28,7 @@ class ConvEngine(wiring.Component):
 
     Parameters
     ----------
-    rows, cols, ifmap_depth, filter_depth, psum_depth, word_bytes, lanes, zero_gating
+    rows, cols, ifmap_depth, filter_depth, psum_depth, word_bytes, lanes, lane_depth, zero_gating
         See :class:`~oarlock.gen.config.ArrayConfig`.
     read_latency : :class:`int`
         Of the global buffer.
@@ -45,6 +47,8 @@ class ConvEngine(wiring.Component):
     scale_valid, scale_sums, scale_entry, scale_tag : ``Out``
         A beat for post-processing: partial sums of one channel, its parameter entry, and a tag that
         comes back.
+    parameter_load, parameter_lanes, parameter_entry, parameter_address : ``Out``
+        Entries to be copied into the lanes; see :class:`PostProcessor`.
     scaled_valid, scaled_values, scaled_tag : ``In``
     write_enable, write_address, write_count, write_data : ``Out``
         Write port of the global buffer.
@@ -56,7 +60,7 @@ class ConvEngine(wiring.Component):
     """
 
     def __init__(self, *, rows, cols, ifmap_depth, filter_depth, psum_depth, word_bytes, lanes,
-                 zero_gating, read_latency, scale_latency):
+                 lane_depth, zero_gating, read_latency, scale_latency):
         self.rows = rows
         self.cols = cols
         self.ifmap_depth = ifmap_depth
@@ -64,6 +68,7 @@ class ConvEngine(wiring.Component):
         self.psum_depth = psum_depth
         self.word_bytes = word_bytes
         self.lanes = lanes
+        self.lane_depth = lane_depth
         self.zero_gating = zero_gating
         self.read_latency = read_latency
         self.scale_latency = scale_latency
@@ -81,6 +86,10 @@ class ConvEngine(wiring.Component):
             "scale_sums": Out(signed(32)).array(lanes),
             "scale_entry": Out(16),
             "scale_tag": Out(self.tag_layout),
+            "parameter_load": Out(1),
+            "parameter_lanes": Out(lanes),
+            "parameter_entry": Out(16),
+            "parameter_address": Out(range(2 * lane_depth)),
             "scaled_valid": In(1),
             "scaled_values": In(signed(8)).array(lanes),
             "scaled_tag": In(self.tag_layout),
@@ -120,7 +129,10 @@ class ConvEngine(wiring.Component):
             cols=self.cols, ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
             psum_depth=self.psum_depth)
         m.submodules.drains = drains = DrainScheduler(
-            cols=self.cols, psum_depth=self.psum_depth, word_bytes=self.word_bytes)
+            cols=self.cols, psum_depth=self.psum_depth, word_bytes=self.word_bytes,
+            lane_depth=self.lane_depth)
+        m.submodules.parameters = parameters = ParameterLoader(
+            cols=self.cols, lanes=self.lanes, lane_depth=self.lane_depth)
         m.submodules.array = array = ProcessingArray(
             rows=self.rows, cols=self.cols, word_bytes=self.word_bytes,
             ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
@@ -139,11 +151,22 @@ class ConvEngine(wiring.Component):
             loader.start.eq(self.start),
             macs.start.eq(self.start),
             drains.start.eq(self.start),
+            parameters.conv.eq(conv),
+            parameters.start.eq(self.start),
+            drains.tile_loaded.eq(parameters.tile_loaded),
+            # Slots of the tile are still on their way to the lanes.
+            parameters.tile_drained.eq(delay(
+                m, drains.tile_drained, array.LATENCY + 2, name="drained", reset_less=False)),
+            self.parameter_load.eq(parameters.load_en),
+            self.parameter_lanes.eq(parameters.load_lanes),
+            self.parameter_entry.eq(parameters.load_entry),
+            self.parameter_address.eq(parameters.load_address),
             array.span.eq(conv.span),
             collector.flush_count.eq(conv.flush_count),
         ]
         m.d.comb += [array.row[n].eq(row) for n, row in enumerate(rows)]
-        m.d.comb += [drains.beats[n].eq(beat) for n, beat in enumerate(beats)]
+        for n, beat in enumerate(beats):
+            m.d.comb += [drains.beats[n].eq(beat), parameters.beats[n].eq(beat)]
         for n, column in enumerate(columns):
             m.d.comb += [
                 macs.columns[n].eq(column),

@@ -38,8 +38,8 @@ class DrainScheduler(wiring.Component):
 
     Parameters
     ----------
-    cols, psum_depth, word_bytes : :class:`int`
-        Of the array and the global buffer.
+    cols, psum_depth, word_bytes, lane_depth : :class:`int`
+        Of the array, the global buffer, and post-processing.
 
     Members
     -------
@@ -53,14 +53,19 @@ class DrainScheduler(wiring.Component):
         From :class:`MacScheduler`.
     bank_free : ``Out(1)``
         The last slot of a bank is on its way: the bank may fill again.
+    tile_loaded : ``In(1)``
+        The parameters of one more tile will be in the lanes in time (counts if ``conv.local``).
+    tile_drained : ``Out(1)``
+        The last slot of a tile is on its way.
     drain : ``Out(drain_token(...))``, ``sideband`` : ``Out(slot_sideband(...))``
         For the array. Registered.
     job : ``Out(segment_job(...))``, ``job_valid`` : ``Out(1)``
         A segment's last beat leaves in this cycle with ``sideband.last``.
     """
 
-    def __init__(self, *, cols, psum_depth, word_bytes):
+    def __init__(self, *, cols, psum_depth, word_bytes, lane_depth):
         self.cols = cols
+        self.lane_depth = lane_depth
         self.psum_depth = psum_depth
         self.word_bytes = word_bytes
 
@@ -74,6 +79,8 @@ class DrainScheduler(wiring.Component):
             "full_whole": In(cols),
             "full_part": In(cols),
             "bank_free": Out(1),
+            "tile_loaded": In(1),
+            "tile_drained": Out(1),
             "drain": Out(drain_token(psum_depth=psum_depth)),
             "sideband": Out(slot_sideband(cols=cols, word_bytes=word_bytes)),
             "job": Out(segment_job(cols=cols, word_bytes=word_bytes)),
@@ -102,7 +109,7 @@ class DrainScheduler(wiring.Component):
         slot  = Signal(16)
         slot_last, completes = Signal(), Signal()
         m.d.comb += [
-            beat_last.eq(beat == conv.beat_count - 1),
+            beat_last.eq(conv.local | (beat == conv.beat_count - 1)),
             slot_last.eq((u == conv.u_count - 1) & (group == conv.group_count - 1)),
             completes.eq(beat_last & ((index == W - 1) | slot_last)),
         ]
@@ -111,9 +118,12 @@ class DrainScheduler(wiring.Component):
         bank_first = Signal(init=1)
         since_last = Signal(8, init=255)
         work, segment_last, bank_last = Signal(), Signal(), Signal()
+        loaded, waits = Signal(range(3)), Signal()
+        tile_first = Signal()
         m.d.comb += [
             self.busy.eq(~bank_first | (waiting != 0)),
-            work.eq(self.busy & ~(completes & (since_last + 1 < conv.flush_count))),
+            waits.eq(conv.local & bank_first & tile_first & (loaded == 0)),
+            work.eq(self.busy & ~waits & ~(completes & (since_last + 1 < conv.flush_count))),
             segment_last.eq(work & completes),
             bank_last.eq(segment_last & slot_last),
         ]
@@ -137,6 +147,12 @@ class DrainScheduler(wiring.Component):
                 with m.If(group == conv.group_count - 1):
                     m.d.sync += u.eq(Mux(slot_last, 0, u + 1))
 
+        # With parameters in the lanes, a tile waits for its own.
+        with m.If(self.start):
+            m.d.sync += loaded.eq(0)
+        with m.Else():
+            m.d.sync += loaded.eq(loaded + self.tile_loaded - (work & bank_first & tile_first))
+
         # Where this bank's outputs and parameters are.
         m.submodules.nest = nest = LoopNest(
             loops={"q": 16, "strip": 16, "tile": 16},
@@ -154,6 +170,15 @@ class DrainScheduler(wiring.Component):
             nest.origin_entry.eq(conv.parameter_base),
             nest.step_entry_tile.eq(conv.parameter_step),
         ]
+        side = Signal()
+        m.d.comb += [
+            tile_first.eq(nest.first_q & nest.first_strip),
+            self.tile_drained.eq(bank_last & nest.last_q & nest.last_strip),
+        ]
+        with m.If(self.start):
+            m.d.sync += side.eq(0)
+        with m.Elif(self.tile_drained):
+            m.d.sync += side.eq(~side)
         with m.If(bank_last):
             m.d.sync += bank.eq(~bank)
 
@@ -169,9 +194,11 @@ class DrainScheduler(wiring.Component):
             self.drain.u.eq(u),
             self.drain.group.eq(group),
             self.sideband.valid.eq(work),
-            self.sideband.mask.eq(beat_word.mask),
+            self.sideband.mask.eq(beat_word.mask | conv.local.replicate(self.cols)),
             self.sideband.lane_group.eq(beat_word.lane_group),
-            self.sideband.entry.eq(nest.value_entry + beat_word.parameter_offset + slot),
+            self.sideband.entry.eq(Mux(
+                conv.local, Cat(slot[:(self.lane_depth - 1).bit_length()], side),
+                nest.value_entry + beat_word.parameter_offset + slot)),
             self.sideband.index.eq(index),
             self.sideband.last.eq(segment_last),
         ]

@@ -70,6 +70,7 @@ class Status(IntEnum):
 INFO_FIELDS = (
     "magic", "version", "digest_low", "digest_high", "rows", "cols", "lanes", "word_bytes",
     "buffer_bytes", "filter_depth", "ifmap_depth", "psum_depth", "parameter_depth", "program_depth",
+    "lane_depth",
     "dataflow", "zero_gating",
 )
 
@@ -125,6 +126,7 @@ Field = tuple[str, int]
 
 CONV_FIELDS: tuple[Field, ...] = (
     ("kind", 4), ("rule", 2), ("depthwise", 1), ("fold", 1), ("keep", 1), ("hold", 1),
+    ("local", 1),                                     # lanes keep the parameters of a tile
     ("zero_point_in", -8), ("zero_point_out", -8),
     ("done_cycle", 32),                               # written by the device at the end
     # Ifmap loader. Addresses are bytes, modulo 2**24.

@@ -17,7 +17,8 @@ def beat_layout(*, lanes, parameter_depth, tag_shape):
     """Return the layout of what enters the post processor in a cycle.
 
     ``scale`` counts if ``vector`` is set; otherwise bias, multiplier and shift are those of entry
-    ``parameter``, for all lanes.
+    ``parameter``: of the memory and for all lanes, or, if ``local`` is set, of each lane's own
+    scratchpad.
     """
     return data.StructLayout({
         "valid": 1,
@@ -25,6 +26,7 @@ def beat_layout(*, lanes, parameter_depth, tag_shape):
         "rule": isa.Rule,
         "sums": data.ArrayLayout(signed(32), lanes),
         "parameter": range(parameter_depth),
+        "local": 1,
         "scale": scale_layout,
         "zero_point": signed(8),
         "low": signed(8),
@@ -55,6 +57,8 @@ class PostProcessor(wiring.Component):
         Sums a cycle.
     parameter_depth : :class:`int`
         Entries of the parameter memory.
+    lane_depth : :class:`int`
+        Entries in each half of a lane's scratchpad.
     tag_shape : shape-like
         What accompanies the sums.
 
@@ -67,6 +71,9 @@ class PostProcessor(wiring.Component):
         Results, :attr:`LATENCY` cycles after their sums.
     raw : ``Out(data.ArrayLayout(signed(32), lanes))``
         Scaled sums without zero point, :attr:`RAW_LATENCY` cycles after the sums.
+    load_en, load_lanes, load_entry, load_address : ``In``
+        Copies an entry of the memory into the scratchpads of some lanes, where beats find it that
+        enter at least :attr:`LOAD_LATENCY` cycles later. Not while beats without ``local`` enter.
     w_en, w_entry, w_word, w_data : ``In(1)``, ``In(range(parameter_depth))``, ``In(2)``, ``In(32)``
         Writes word 0, 1 or 2 of a parameter entry, see :func:`isa.pack_parameter`.
     """
@@ -74,13 +81,16 @@ class PostProcessor(wiring.Component):
     RAW_LATENCY = 2 + Requantizer.LATENCY
     LATENCY     = RAW_LATENCY + 2
 
-    def __init__(self, *, lanes, parameter_depth, tag_shape=0):
+    LOAD_LATENCY = 2
+
+    def __init__(self, *, lanes, parameter_depth, lane_depth=2, tag_shape=0):
         if lanes < 1:
             raise ValueError(f"Lanes must be at least 1, not {lanes!r}")
         if parameter_depth < 1:
             raise ValueError(f"Parameter depth must be at least 1, not {parameter_depth!r}")
         self.lanes = lanes
         self.parameter_depth = parameter_depth
+        self.lane_depth = lane_depth
         self.tag_shape = tag_shape
 
         super().__init__({
@@ -88,6 +98,10 @@ class PostProcessor(wiring.Component):
                 lanes=lanes, parameter_depth=parameter_depth, tag_shape=tag_shape)),
             "o": Out(result_layout(lanes=lanes, tag_shape=tag_shape)),
             "raw": Out(data.ArrayLayout(signed(32), lanes)),
+            "load_en": In(1),
+            "load_lanes": In(lanes),
+            "load_entry": In(range(parameter_depth)),
+            "load_address": In(range(2 * lane_depth)),
             "w_en": In(1),
             "w_entry": In(range(parameter_depth)),
             "w_word": In(2),
@@ -110,21 +124,40 @@ class PostProcessor(wiring.Component):
                 write.en.eq(self.w_en & (self.w_word == word)),
                 write.addr.eq(self.w_entry),
                 write.data.eq(self.w_data),
-                read.addr.eq(self.i.parameter),
+                read.addr.eq(Mux(self.load_en, self.load_entry, self.i.parameter)),
             ]
             with m.If(~s0_vector):
                 m.d.sync += s1_scale[field].eq(read.data)
         with m.If(~s0_vector):
             m.d.sync += s1_scale.left.eq(0)
 
+        # What a lane keeps for itself.
+        s0_address = delay(m, self.i.parameter, 1, name="address")[:len(self.load_address)]
+        s1_local   = delay(m, self.i.local & ~self.i.vector, 2, name="local")
+        s2_lanes   = delay(m, self.load_lanes & self.load_en.replicate(self.lanes), 2,
+                           name="load_lanes", reset_less=False)
+        s2_address = delay(m, self.load_address, 2, name="load_address")
+
         s1_sums = delay(m, self.i.sums, 2, name="sums")
         s1_rule = delay(m, self.i.rule, 2, name="rule")
         for lane in range(self.lanes):
+            m.submodules[f"kept_{lane}"] = kept = Memory(
+                shape=scale_layout, depth=2 * self.lane_depth, init=[])
+            write, read = kept.write_port(), kept.read_port(domain="comb")
+            s1_kept = Signal(scale_layout, name=f"s1_kept_{lane}", reset_less=True)
+            m.d.comb += [
+                write.en.eq(s2_lanes[lane]),
+                write.addr.eq(s2_address),
+                write.data.eq(s1_scale),
+                read.addr.eq(s0_address),
+            ]
+            m.d.sync += s1_kept.eq(read.data)
+
             m.submodules[f"lane_{lane}"] = requantizer = Requantizer()
             m.d.comb += [
                 requantizer.acc.eq(s1_sums[lane]),
                 requantizer.rule.eq(s1_rule),
-                requantizer.scale.eq(s1_scale),
+                requantizer.scale.eq(Mux(s1_local, s1_kept, s1_scale)),
                 self.raw[lane].eq(requantizer.o),
             ]
 

@@ -20,14 +20,17 @@ class EngineBench(Elaboratable):
         self.buffer = GlobalBuffer(size_bytes=config.buffer_bytes, word_bytes=config.word_bytes)
         tag = ConvEngine.tag_shape(cols=config.cols, word_bytes=config.word_bytes)
         self.post = PostProcessor(lanes=config.lanes, parameter_depth=config.parameter_depth,
+                                  lane_depth=config.lane_depth,
                                   tag_shape=tag)
         self.engine = ConvEngine(
             rows=config.rows, cols=config.cols, ifmap_depth=config.ifmap_depth,
             filter_depth=config.filter_depth, psum_depth=config.psum_depth,
-            word_bytes=config.word_bytes, lanes=config.lanes, zero_gating=config.zero_gating,
+            word_bytes=config.word_bytes, lanes=config.lanes,
+            lane_depth=config.lane_depth, zero_gating=config.zero_gating,
             read_latency=GlobalBuffer.LATENCY, scale_latency=PostProcessor.LATENCY)
         self.filter = Signal(filter_word(cols=config.cols, filter_depth=config.filter_depth))
         self.low, self.high = Signal(signed(8)), Signal(signed(8))
+        self.local = Signal()
         self.zero_point, self.rule = Signal(signed(8)), Signal(isa.Rule)
 
     def elaborate(self, platform):
@@ -48,6 +51,11 @@ class EngineBench(Elaboratable):
             post.i.rule.eq(self.rule),
             Cat(post.i.sums).eq(Cat(engine.scale_sums)),
             post.i.parameter.eq(engine.scale_entry),
+            post.i.local.eq(self.local),
+            post.load_en.eq(engine.parameter_load),
+            post.load_lanes.eq(engine.parameter_lanes),
+            post.load_entry.eq(engine.parameter_entry),
+            post.load_address.eq(engine.parameter_address),
             post.i.zero_point.eq(self.zero_point),
             post.i.low.eq(self.low),
             post.i.high.eq(self.high),
@@ -77,6 +85,7 @@ def run_conv(config, mapping, x, weights, bias, multiplier, shift, requantizatio
         for n, word in enumerate(descriptor.words()):
             ctx.set(engine.words[n], word)
         ctx.set(bench.rule, requantization.rule)
+        ctx.set(bench.local, descriptor.fields["local"])
         ctx.set(bench.low, requantization.low)
         ctx.set(bench.high, requantization.high)
         ctx.set(bench.zero_point, requantization.zero_point_out)
