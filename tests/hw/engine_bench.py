@@ -3,8 +3,7 @@
 import numpy as np
 from amaranth import *
 from amaranth.sim import Simulator
-
-from oarlock.gen.lower import Requantization, filter_writes, lower_conv
+from oarlock.gen.lower import filter_writes, lower_conv
 from oarlock.hw import isa
 from oarlock.hw.array_row import filter_word
 from oarlock.hw.conv_engine import ConvEngine
@@ -71,7 +70,7 @@ def run_conv(config, mapping, x, weights, bias, multiplier, shift, requantizatio
              limit=200_000):
     """Run one mapped convolution; return the output bytes, counts and cycles.
 
-    ``x`` is (H, W, C) int8. Raises AssertionError when the engine is not done after ``limit`` cycles.
+    ``x`` is (H, W, C) int8. Raises AssertionError if the engine is not done after ``limit`` cycles.
     """
     bench = EngineBench(config)
     in_base, out_base = 16, config.buffer_bytes - out_size - 16 & ~3

@@ -19,7 +19,7 @@ ROUNDINGS = ("single", "double")
 #: Shares of the PE-cycles that a network must use on the flagship (issue 2).
 FLOORS = {"pretrainedResnet_quant": 0.40, "kws_ref_model": 0.25, "vww_96_int8": 0.25}
 
-#: Device cycles on the flagship, weights resident. Cycles are exact: a larger number is a regression.
+#: Device cycles on the flagship. Cycles are exact: a larger number is a regression.
 AT_MOST = {"kws_ref_model": 24_400, "pretrainedResnet_quant": 98_700, "vww_96_int8": 82_200,
            "ad01_int8": 3_560, "str_ww_ref_model": 7_600}
 
