@@ -151,7 +151,7 @@ def lower_conv(
     last = _last_tile(mapping, tile_outputs, block_outputs)
     fields = {name: value & ADDRESS_MASK for name, value in masks.items()} | {
         "kind": isa.DescriptorKind.CONV, "rule": requantization.rule,
-        "depthwise": int(shape.depthwise), "fold": int(shape.fold), "keep": int(keep),
+        "fold": int(shape.fold), "keep": int(keep),
         "hold": int(hold),
         "zero_point_in": requantization.zero_point_in,
         "zero_point_out": requantization.zero_point_out,

@@ -125,7 +125,7 @@ Field = tuple[str, int]
 # 32-bit words, from bit 0 up; a field that would straddle a word starts the next one.
 
 CONV_FIELDS: tuple[Field, ...] = (
-    ("kind", 4), ("rule", 2), ("depthwise", 1), ("fold", 1), ("keep", 1), ("hold", 1),
+    ("kind", 4), ("rule", 2), ("fold", 1), ("keep", 1), ("hold", 1),
     ("local", 1),                                     # lanes keep the parameters of a tile
     ("zero_point_in", -8), ("zero_point_out", -8),
     ("done_cycle", 32),                               # written by the device at the end
