@@ -40,23 +40,36 @@ class _Region:
         return (self.start, self.start + size), busy[1] > self.start
 
 
+class _Words:
+    """The words of all commands, in the order in which they were appended."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.chunks: list[np.ndarray] = []
+
+    def append(self, words: np.ndarray | list[int]) -> None:
+        """Append words."""
+        self.chunks.append(np.asarray(words, dtype=np.uint32))
+        self.count += len(words)
+
+
 class _Steps:
     """A list of steps under construction; commands that follow each other become one step."""
 
-    def __init__(self, words: list[int]) -> None:
+    def __init__(self, words: _Words) -> None:
         self.words = words
         self.steps: list[dict[str, Any]] = []
 
     def command(self, words: list[int], data: np.ndarray | list[int] | None = None) -> None:
         """Append a command that is answered without payload."""
-        start = len(self.words)
-        self.words += words
+        start = self.words.count
+        self.words.append(words)
         if data is not None:
-            self.words += data.tolist() if isinstance(data, np.ndarray) else data
+            self.words.append(data)
         last = self.steps[-1] if self.steps else {"do": None}
         if last["do"] != "send" or last["start"] + last["words"] != start:
             self.steps.append({"do": "send", "start": start, "words": 0, "commands": 0})
-        self.steps[-1]["words"] += len(self.words) - start
+        self.steps[-1]["words"] += self.words.count - start
         self.steps[-1]["commands"] += 1
 
     def write(self, memory: isa.Memory, address: int, data: np.ndarray | list[int],
@@ -107,7 +120,7 @@ class Emitter:
                  config: ArrayConfig, rounding: Rounding) -> None:
         self.graph, self.memory, self.plans = graph, memory, plans
         self.config, self.rounding = config, rounding
-        self.words: list[int] = []
+        self.words = _Words()
         self.setup, self.inference = _Steps(self.words), _Steps(self.words)
         self.jobs = [_Job(plan=plan, part=part, last=number == len(plan.parts) - 1)
                      for plan in plans for number, part in enumerate(plan.parts)]
@@ -166,7 +179,8 @@ class Emitter:
         if graph.target in self.memory.addresses:
             self._box("read_box", graph.target)
         self._emit_setup()
-        return self.setup.steps, inference.steps, np.array(self.words, dtype=np.uint32)
+        words = np.concatenate([*self.words.chunks, np.zeros(0, dtype=np.uint32)])
+        return self.setup.steps, inference.steps, words
 
     def _box(self, do: str, name: str) -> None:
         image = image_shape(self.graph.tensors[name].shape)

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from .config import ArrayConfig
+from .errors import OarlockError
 from .graph import ARRAY_OPS, Box, Graph, Task, image_shape
 from .lower_vector import View
 from .mapping import ConvShape
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-class PlanError(ValueError):
+class PlanError(OarlockError, ValueError):
     """A layer cannot be cut small enough."""
 
 

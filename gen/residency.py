@@ -179,33 +179,32 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
 def _stream(graph: Graph, memory: MemoryPlan, config: ArrayConfig, array: list[int],
             whole: dict[int, LayerPlan], fronts: list[list[Mapping]]) -> list[LayerPlan]:
     """Plan layers of which some are streamed; try several sizes of the region for that."""
-    best: tuple[int, list[LayerPlan]] | None = None
+    best: tuple[int, list[Mapping | _Streamed]] | None = None
     depth = config.filter_depth
     for region in (depth // 8, depth // 4, depth // 2, 3 * depth // 4, depth):
-        streamed = [_streamed(graph, memory, index, config, region) for index in array]
-        options = []
-        for index, front, plan in zip(array, fronts, streamed, strict=True):
+        options: list[list[tuple[int, int]]] = []
+        choices: list[list[Mapping | _Streamed]] = []
+        for index, front in zip(array, fronts, strict=True):
             count = len(whole[index].parts)
-            option = [(m.cycles * count, m.filter_entries) for m in front]
-            options.append(option + ([(plan.cost, 0)] if plan else []))
+            streamed = _streamed(graph, memory, index, config, region)
+            options.append([(mapping.cycles * count, mapping.filter_entries) for mapping in front])
+            choices.append([*front])
+            if streamed is not None:
+                options[-1].append((streamed.cost, 0))
+                choices[-1].append(streamed)
         found = _knapsack(options, depth - region)
-        if found is None or (best is not None and found[0] >= best[0]):
-            continue
-        plans = []
-        for index, front, plan, pick in zip(array, fronts, streamed, found[1], strict=True):
-            if pick < len(front):
-                plans.append(replace(whole[index], mapping=front[pick]))
-            else:
-                assert plan is not None
-                plans.append(LayerPlan(
-                    tiling=plan.tiling, parts=pieces(graph, memory, plan.tiling),
-                    mapping=plan.mapping, resident=False))
-        best = found[0], plans
+        if found is not None and (best is None or found[0] < best[0]):
+            best = found[0], [choice[pick] for choice, pick in zip(choices, found[1], strict=True)]
     if best is None:
         names = ", ".join(graph.tasks[index].layer.name for index, front in
                           zip(array, fronts, strict=True) if not front)
         raise PlanError(f"no mapping for {names}")
-    return best[1]
+    return [
+        replace(whole[index], mapping=way) if isinstance(way, Mapping)
+        else LayerPlan(tiling=way.tiling, parts=pieces(graph, memory, way.tiling),
+                       mapping=way.mapping, resident=False)
+        for index, way in zip(array, best[1], strict=True)
+    ]
 
 
 def _knapsack(options: list[list[tuple[int, int]]], capacity: int,

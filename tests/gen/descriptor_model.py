@@ -43,10 +43,23 @@ def wrap(value: np.ndarray) -> np.ndarray:
 
 
 class Device:
-    """All memories of an accelerator, and what commands and descriptors do to them."""
+    """All memories of an accelerator, and what commands and descriptors do to them.
 
-    def __init__(self, config: ArrayConfig, seed: int = 0) -> None:
+    Parameters
+    ----------
+    config : :class:`oarlock.gen.config.ArrayConfig`
+        The accelerator.
+    seed : :class:`int`
+        Of the garbage.
+    late : :class:`bool`
+        Be as slow as can be: what RUN starts happens when the next RUN or WAIT waits for it, so
+        that a write that should have waited does its damage. Otherwise as fast as can be.
+    """
+
+    def __init__(self, config: ArrayConfig, seed: int = 0, *, late: bool = True) -> None:
         self.config = config
+        self.late = late
+        self.pending: tuple[int, int] | None = None
         rng = np.random.default_rng(seed)
         shape = (config.rows, config.cols)
 
@@ -80,7 +93,10 @@ class Device:
                 position += count
             else:
                 assert opcode == isa.Opcode.RUN
-                self.run(address, count)
+                self.wait()
+                self.pending = address, count
+                if not self.late:
+                    self.wait()
         assert position == len(words)
         return commands
 
@@ -109,6 +125,13 @@ class Device:
                                      entry:entry + len(words)] = rows
             case _:
                 raise AssertionError(f"memory {memory}")
+
+    def wait(self) -> None:
+        """Let the run under way end."""
+        if self.pending is not None:
+            address, count = self.pending
+            self.pending = None
+            self.run(address, count)
 
     def run(self, address: int, count: int) -> None:
         """Run descriptors."""
@@ -337,6 +360,7 @@ def run_program(device: Device, program: Any, x: np.ndarray) -> np.ndarray:
     source = tensors[header["input"]["name"]]
     source[...] = x.reshape(source.shape)
     _steps(device, program, program.inference, tensors)
+    assert device.pending is None
     return tensors[header["output"]["name"]]
 
 
@@ -355,6 +379,7 @@ def _steps(device: Device, program: Any, steps: list[dict[str, Any]],
                 device._write(isa.Memory.GLOBAL_BUFFER, 0, step["address"], list(words))
             case "read_box":
                 box = tensors[step["tensor"]][tuple(slice(*edge) for edge in step["box"])]
+                assert device.pending is None
                 assert step["address"] % 4 == 0
                 assert step["address"] + box.size <= len(device.buffer)
                 box[...] = device.buffer[step["address"]:step["address"] + box.size].reshape(
@@ -362,7 +387,9 @@ def _steps(device: Device, program: Any, steps: list[dict[str, Any]],
             case "timestamps":
                 for address, _ in step["entries"]:
                     assert device.program[address] == device.runs
-            case "clear" | "wait":
-                pass
+            case "wait":
+                device.wait()
+            case "clear":
+                assert device.pending is None
             case _:
                 raise AssertionError(step)

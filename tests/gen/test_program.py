@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import shared_data
 from descriptor_model import Device, run_program, run_setup
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oarlock.gen.config import ArrayConfig, load_config
 from oarlock.gen.interpret import evaluate
 from oarlock.gen.network import Layer, Network, Tensor
 from oarlock.gen.program import Program, compile_network
+from oarlock.gen.tflite_import import load
 from oarlock.hw import isa
 from oarlock.sim.reference import mean_parameters
 
@@ -199,11 +205,98 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("name", NETWORKS)
+# One PE takes a minute for the others.
+PAIRS = [(name, config) for name in NETWORKS for config in CONFIGS
+         if config != "one" or name == "flattened"]
+
+
+@pytest.mark.parametrize(("name", "config"), PAIRS)
 def test_network(name: str, config: str) -> None:
     rounding = "double" if config in ("3x5", "few filters") else "single"
     check(NETWORKS[name](), CONFIGS[config], rounding)
+
+
+def test_early_end_of_a_run() -> None:
+    network, config = residual(), CONFIGS["small"]
+    program = compile_network(network, config)
+    x = np.random.default_rng(5).integers(-128, 128, network.tensors["t0"].shape).astype(np.int8)
+    outputs = []
+    for late in (False, True):
+        device = Device(config, late=late)
+        run_setup(device, program)
+        outputs.append(run_program(device, program, x))
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_a_missing_wait_is_found() -> None:
+    network, config = wide(), CONFIGS["few filters"]
+    program = compile_network(network, config)
+    x = np.random.default_rng(5).integers(-128, 128, network.tensors["t0"].shape).astype(np.int8)
+    expected = evaluate(network, x)[network.output]
+    waits = [step for step in program.inference if step["do"] == "wait"][:-1]
+    # Some waits are only there to time layers; without any of them something is overwritten.
+    program.header["inference"] = [step for step in program.inference if step not in waits]
+    device = Device(config)
+    run_setup(device, program)
+    assert (run_program(device, program, x).ravel() != expected.ravel()).any()
+
+
+def test_one_wrong_weight_is_found() -> None:
+    network, config = flattened(), CONFIGS["tiny"]
+    program = compile_network(network, config)
+    send = next(step for step in program.setup if step["do"] == "send")
+    end, position, filters = send["start"] + send["words"], send["start"], None
+    while position < end:
+        first, _, count = (int(word) for word in program.words[position:position + 3])
+        if first >> 16 & 15 == isa.Memory.FILTER:
+            filters = position + isa.COMMAND_WORDS
+        position += isa.COMMAND_WORDS + count
+    assert filters is not None
+    # The last layer's first weight: filters are written in the order of the layers.
+    program.words[filters] ^= 64
+    x = np.random.default_rng(5).integers(-128, 128, network.tensors["t0"].shape).astype(np.int8)
+    device = Device(config)
+    run_setup(device, program)
+    out = run_program(device, program, x)
+    assert (out.ravel() != evaluate(network, x)[network.output].ravel()).any()
+
+
+def test_program_file(tmp_path: Path) -> None:
+    network, config = residual(), CONFIGS["ulx3s"]
+    paths = [tmp_path / name for name in ("a.npz", "b.npz")]
+    for path in paths:
+        compile_network(network, config).save(path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with np.load(paths[0]) as members:
+        header, words = json.loads(bytes(members["header"])), members["words"]
+    assert words.dtype == np.uint32
+    assert header["format"] == "oarlock-program"
+    assert header["version"] == 1
+    assert header["digest"] == f"{config.digest:016x}"
+    assert ArrayConfig(**header["config"]) == config
+    assert header["input"] | {"scale": 0} == {"name": "t0", "shape": [1, 10, 9, 3], "scale": 0,
+                                              "zero_point": network.tensors["t0"].zero_point}
+    assert [layer["runs_on"] for layer in header["layers"]] == [
+        "array", "array", "array", "vector", "none", "array", "vector", "vector", "vector", "array"]
+    assert sum(layer["macs"] for layer in header["layers"]) == network.macs
+    assert [step["do"] for step in header["setup"]] == ["send"]
+    assert [step["do"] for step in header["inference"]] == [
+        "write_box", "clear", "send", "wait", "timestamps", "read_box"]
+
+
+def test_streamed_program_times_every_layer() -> None:
+    network = wide()
+    program = check(network, CONFIGS["few filters"])
+    timed = [step["layer"] for step in program.inference if step["do"] == "wait"]
+    assert [layer for layer in timed if layer is not None] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("model", ["ad01_int8", "str_ww_ref_model", "vww_96_int8"])
+def test_real_network(model: str) -> None:
+    network = load(shared_data.shared_file(f"models/{model}.tflite"))
+    program = check(network, load_config("ulx3s-85f"))
+    # All weights stay inside the array.
+    assert [step["do"] for step in program.inference].count("send") == 1
 
 
 @pytest.mark.parametrize("preset", ["tiny", "ulx3s-85f"])
@@ -217,3 +310,25 @@ def test_network_larger_than_any_memory(preset: str) -> None:
     assert sum(layer.weights.size for layer in network.layers
                if layer.weights is not None) > 600_000
     check(network, load_config(preset))
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> ArrayConfig:
+    """Draw an array with memories of any size."""
+    rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    word_bytes = draw(st.sampled_from([4, 8, 16]))
+    return ArrayConfig(
+        rows=rows, cols=cols, word_bytes=word_bytes, lanes=draw(st.integers(1, word_bytes)),
+        ifmap_depth=draw(st.sampled_from([16, 32, 64])),
+        filter_depth=draw(st.sampled_from([64, 128, 512, 2048])),
+        psum_depth=draw(st.sampled_from([1, 2, 8, 16])),
+        buffer_bytes=draw(st.sampled_from([1024, 1536, 4096, 65536])),
+        parameter_depth=draw(st.sampled_from([16, 40, 1000])),
+        program_depth=draw(st.sampled_from([2, 5, 30])) * isa.conv_words(rows, cols))
+
+
+@settings(max_examples=6, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.too_slow])
+@given(config=configurations(), name=st.sampled_from(["residual", "flattened", "reshaped"]))
+def test_network_on_any_configuration(config: ArrayConfig, name: str) -> None:
+    check(NETWORKS[name](), config)
