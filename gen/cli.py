@@ -125,6 +125,39 @@ def compile_command(
 
 
 @app.command()
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="int8 .tflite files.", show_default=False)],
+    preset: Annotated[list[str] | None, typer.Option(
+        help="May be given several times; ulx3s-85f without.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", help="Write a Markdown page.", show_default=False,
+        metavar="FILE.md")] = None,
+    json_file: Json = None,
+) -> int:
+    """Run networks on presets and report cycles, utilization and stalls, layer by layer.
+
+    Exit status 0 only if every output was bit-exact.
+    """
+    from .bench import measure, report
+
+    presets = preset or ["ulx3s-85f"]
+    for path in (output, json_file):
+        _check_folder(path)
+    with _progress(quiet=json_file is not None) as progress:
+        results = measure(models, presets, progress=progress)
+    names = " ".join(["oarlock bench", *(model.name for model in models),
+                      *(f"--preset {name}" for name in presets)])
+    page = report(results, names)
+    if output is not None:
+        output.write_text(page, encoding="utf-8")
+    if json_file is not None:
+        _write_json(json_file, results)
+    elif output is None:
+        _console().print(page, highlight=False, markup=False, soft_wrap=True)
+    return 0 if all(result["bit_exact"] for result in results) else NOT_BIT_EXACT
+
+
+@app.command()
 def verilog(
     output: Annotated[Path, typer.Option(
         "--output", "-o", help="The folder.", show_default=False, metavar="DIR")],

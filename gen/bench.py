@@ -1,0 +1,84 @@
+"""Benchmarks: networks on presets, as figures for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import cache
+from .config import load_config
+from .runner import run_model
+
+
+__all__ = ["measure", "report"]
+
+#: Counters that say where cycles went which no MAC took.
+STALLS = ("stall_load", "stall_drain")
+
+
+def measure(models: Sequence[Path], presets: Iterable[str], *,
+            progress: cache.Progress = cache.no_progress) -> list[dict[str, Any]]:
+    """Run networks on presets; return the JSON of each run, with latency and clock.
+
+    Cycles are exact and the same on every machine; nothing here is a time of this one.
+
+    Parameters
+    ----------
+    models : list of :class:`pathlib.Path`
+        int8 ``.tflite`` files.
+    presets : list of :class:`str`
+        Names of presets.
+    progress : :data:`oarlock.gen.cache.Progress`
+        Told what takes its time.
+    """
+    found = []
+    for preset in presets:
+        clock = load_config(preset).clock_hz
+        for model in models:
+            result = run_model(model, preset=preset, progress=progress)
+            found.append(result.report | {"clock_hz": clock, "latency_s": result.latency})
+    return found
+
+
+def report(results: Iterable[dict[str, Any]], command: str) -> str:
+    """Return a Markdown page of what :func:`measure` found.
+
+    ``command`` made it, and stands in it.
+    """
+    results = list(results)
+    lines = [
+        "# Benchmarks", "",
+        f"Made by `{command}`; int8, batch 1, random inputs, rounding `single`.",
+        "Cycles are those of the Verilated Verilog, from start to done, counted by the device; the",
+        "clock is what the preset aims at.", "",
+    ]
+    for preset in dict.fromkeys(result["preset"] for result in results):
+        runs = [result for result in results if result["preset"] == preset]
+        first = runs[0]
+        lines += [
+            f"## {preset}: {first['rows']}×{first['cols']}, {first['dataflow']}", "",
+            "| network | MACs | bound | cycles | PE-cycles used | gated MACs | waiting for ifmap "
+            "| waiting for drain | bit-exact | at {:.0f} MHz |".format(first["clock_hz"] / 1e6),
+            "|---|" + "---:|" * 7 + "---|---:|",
+        ]
+        for run in runs:
+            counters = run["counters"]
+            stalls = " | ".join(f"{counters[name]:,}" for name in STALLS)
+            lines.append(
+                f"| {run['model']} | {run['macs']:,} | {run['bound_cycles']:,} "
+                f"| {run['cycles']:,} | {run['utilization']:.0%} "
+                f"| {counters['macs_gated'] / run['macs']:.0%} | {stalls} "
+                f"| {'yes' if run['bit_exact'] else 'NO'} | {run['latency_s'] * 1e3:.3f} ms |")
+        for run in runs:
+            lines += ["", f"### {run['model']}", "",
+                      "| layer | MACs | bound | cycles | PE-cycles used | mapping |",
+                      "|---|---:|---:|---:|---:|---|"]
+            for layer in run["layers"]:
+                if layer["cycles"]:
+                    mapping = layer["mapping"].replace("|", "\\|")
+                    lines.append(
+                        f"| {layer['name']} | {layer['macs']:,} | {layer['bound_cycles']:,} "
+                        f"| {layer['cycles']:,} | {layer['utilization']:.0%} | {mapping} |")
+        lines.append("")
+    return "\n".join(lines)
