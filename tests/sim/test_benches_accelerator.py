@@ -30,6 +30,7 @@ CONFIG = ArrayConfig(
     lanes=2, parameter_depth=32, program_depth=256)
 
 ALL, NONE = 0xFFFFFFFF, 0
+ROUNDINGS: tuple[Rounding, ...] = ("single", "double")
 
 
 @dataclass
@@ -131,8 +132,22 @@ def errors(script: Script) -> None:
     script.infer(NetworkBuilder((3, 3, 2), 7).conv(3, (2, 2)).network(), 4)
 
 
+def drawn(script: Script) -> None:
+    """Run small convolutions with anything drawn."""
+    for seed in range(9):
+        rng = np.random.default_rng(seed)
+        h, w, c, m = (int(n) for n in rng.integers(1, 7, 4))
+        r, s = int(rng.integers(1, h + 1)), int(rng.integers(1, w + 1))
+        padding = tuple((int(rng.integers(0, n // 2 + 1)), 0) for n in (r, s))
+        depthwise = bool(rng.integers(0, 2))
+        builder = NetworkBuilder((h, w, c), seed).conv(
+            1 + m % 3 if depthwise else m, (r, s), stride=(int(rng.integers(1, 4)), 1 + seed % 3),
+            padding=padding, depthwise=depthwise, extreme=True)
+        script.infer(builder.network(), seed, ROUNDINGS[seed % 2])
+
+
 SCRIPTS: dict[str, Callable[[Script], None]] = {
-    "resident": resident, "streamed": streamed, "errors": errors}
+    "resident": resident, "streamed": streamed, "errors": errors, "drawn": drawn}
 
 
 def run(path: Path, make: Callable[[Script], None], **options: object) -> None:
@@ -148,26 +163,6 @@ def run(path: Path, make: Callable[[Script], None], **options: object) -> None:
 def test_accelerator(tmp_path: Path, name: str) -> None:
     # All kinds of stalls for one, the most of them for the others.
     run(tmp_path, SCRIPTS[name], only=None if name == "resident" else "p_idle=0.5/p_stall=0.5$")
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_drawn_programs(tmp_path: Path, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-
-    def make(script: Script) -> None:
-        for _ in range(3):
-            h, w, c, m = (int(n) for n in rng.integers(1, 7, 4))
-            r, s = int(rng.integers(1, h + 1)), int(rng.integers(1, w + 1))
-            stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-            padding = tuple((int(rng.integers(0, n // 2 + 1)), 0) for n in (r, s))
-            depthwise = bool(rng.integers(0, 2))
-            script.infer(
-                NetworkBuilder((h, w, c), seed).conv(
-                    1 + m % 3 if depthwise else m, (r, s), stride=stride, padding=padding,
-                    depthwise=depthwise, extreme=True).network(),
-                seed, ("single", "double")[seed % 2])
-
-    run(tmp_path, make, only="p_idle=0.5/p_stall=0.5$")
 
 
 @pytest.mark.parametrize(("sabotage", "message"), [

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
+import layer_networks
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
-from layer_networks import (
-    NetworkBuilder,
-    expected_output,
-    predicted,
-    program_of,
-    random_input,
-)
+from layer_networks import NetworkBuilder, expected_output, predicted, random_input
 from oarlock.gen.config import ArrayConfig, load_config
 from oarlock.gen.network import Network
 from oarlock.gen.verilog import verilog_of
@@ -66,7 +62,7 @@ def check(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rou
           seed: int) -> None:
     """Run a network, and compare output, counters and cycles with what they must be."""
     config, simulator = device
-    program = program_of(network, config, rounding)
+    program = layer_networks.program_of(network, config, rounding)
     x = random_input(network, seed)
     counters, ends = predicted(program, config)
     transport = SimTransport(simulator)
@@ -127,7 +123,7 @@ def networks(draw: st.DrawFn) -> Network:
     return builder.network()
 
 
-@drawn(500)
+@drawn(250)
 @given(network=networks(), rounding=ROUNDINGS, seed=st.integers(0, 99))
 def test_drawn_layer(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rounding,
                      seed: int) -> None:
@@ -158,7 +154,7 @@ def chains(draw: st.DrawFn) -> Network:
     return builder.network()
 
 
-@drawn(100)
+@drawn(60)
 @given(network=chains(), rounding=ROUNDINGS, seed=st.integers(0, 99))
 def test_drawn_chain(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rounding,
                      seed: int) -> None:
@@ -173,3 +169,28 @@ def test_kernels_and_strides_at_their_limits(device: tuple[ArrayConfig, Simulato
         for image in ((1, 1, 3), (17, 16, 2)):
             network = NetworkBuilder(image, 1).conv(3, window, stride=stride, padding=pads)
             check(device, network.network(), "double", 1)
+
+
+def test_a_wrong_weight_is_noticed(device: tuple[ArrayConfig, Simulator],
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    network = NetworkBuilder((3, 3, 4), 1).conv(4, (3, 3)).network()
+    right = layer_networks.program_of
+
+    def wrong(network: Network, *options: object) -> object:
+        layer = network.layers[0]
+        assert layer.weights is not None
+        weights = layer.weights.copy()
+        weights[2, 1, 1, 3] ^= 64
+        return right(replace(network, layers=(replace(layer, weights=weights),)), *options)
+
+    check(device, network, "single", 1)
+    monkeypatch.setattr(layer_networks, "program_of", wrong)
+    with pytest.raises(AssertionError, match="Mismatched elements"):
+        check(device, network, "single", 1)
+
+
+def test_a_wrong_cycle_is_noticed(device: tuple[ArrayConfig, Simulator],
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_networks, "FETCH_CYCLES", layer_networks.FETCH_CYCLES + 1)
+    with pytest.raises(AssertionError, match="busy_cycles"):
+        check(device, NetworkBuilder((3, 3, 4), 1).conv(4, (3, 3)).network(), "single", 1)
