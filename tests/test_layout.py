@@ -61,7 +61,10 @@ def imports(path: PurePosixPath, source: str) -> Iterator[tuple[int, str, bool]]
                     yield child.lineno, ".".join([*base, alias.name]), lazy
             else:
                 inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-                yield from walk(child, lazy or inside)
+                # What only a type checker sees is not imported at all.
+                unseen = (isinstance(child, ast.If) and isinstance(child.test, ast.Name)
+                          and child.test.id == "TYPE_CHECKING")
+                yield from walk(child, lazy or inside or unseen)
 
     yield from walk(ast.parse(source), lazy=False)
 

@@ -23,6 +23,7 @@ CONFIG = PRESETS["tiny"]
 DONE = 11  # Program word in which layer 0 finds its end.
 RUN_CYCLES = 321
 INPUT, OUTPUT = 0x100, 0x4000
+INFO_COUNT = len(isa.INFO_FIELDS)
 
 
 class FakeDevice(Transport):
@@ -236,9 +237,10 @@ FAULTS = {
     "an echo": (on(Opcode.INFO, lambda w: [isa.COMMAND_SYNC << 24] * 17), errors.ProtocolError,
                 "Answer to INFO begins with 0x4f000000, which is none"),
     "half of INFO": (on(Opcode.INFO, lambda w: w[:9]), errors.LinkTimeout,
-                     "Answer to INFO did not come: 9 of 17 words did"),
-    "INFO of another length": (on(Opcode.INFO, lambda w: header_of(w, count=15)),
-                               errors.ProtocolError, "Answer to INFO has 15 words, not 16"),
+                     f"Answer to INFO did not come: 9 of {INFO_COUNT + 1} words did"),
+    "INFO of another length": (on(Opcode.INFO, lambda w: header_of(w, count=9)),
+                               errors.ProtocolError,
+                               f"Answer to INFO has 9 words, not {INFO_COUNT}"),
     "INFO refused": (on(Opcode.INFO, lambda w: header_of(w[:1], status=2, count=0)),
                      errors.DeviceError, "Device refused INFO: BAD_OPCODE"),
     "no answer to RUN and on": (
