@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,9 @@ Progress = Callable[[str, int, int], None]
 
 #: Entries of one kind that are kept; those unused for longest go first.
 KEPT_ENTRIES = 64
+
+
+_STARTED = time.time()
 
 
 class CacheError(OarlockError):
@@ -47,18 +50,25 @@ def key_of(*parts: object) -> str:
     return digest.hexdigest()[:32]
 
 
-@functools.cache
 def source_hash(*patterns: str) -> str:
-    """Return a hash of all files of the package that match, e.g. ``"hw/**/*.py"``."""
+    """Return a hash of all files of the package that match, e.g. ``"hw/**/*.py"``.
+
+    What has changed since this process began may not be what it has imported: then the hash is
+    this process's own, so that nobody else finds what it makes.
+    """
     package = Path(__file__).resolve().parents[1]
     parts: list[object] = []
+    newest = 0.0
     for pattern in patterns:
         for path in sorted(package.glob(pattern)):
             parts += [path.relative_to(package).as_posix(), path.read_bytes()]
+            newest = max(newest, path.stat().st_mtime)
+    if _STARTED <= newest <= time.time():
+        parts += [os.getpid(), _STARTED]
     return key_of(*parts)
 
 
-def cached(kind: str, key: str, make: Callable[[Path], None], *,
+def cached(kind: str, key: str, make: Callable[[Path], None], *, sources: Sequence[str] = (),
            progress: Progress = no_progress) -> Path:
     """Return the folder of an entry, made if it is not there.
 
@@ -69,22 +79,32 @@ def cached(kind: str, key: str, make: Callable[[Path], None], *,
     make : callable
         Fills the empty folder that it gets. The folder appears under its name when that is done,
         or not at all. Of two processes that want the same entry one makes it and one waits.
+    sources : sequence of :class:`str`
+        Patterns for :func:`source_hash`: files of the package on which the content depends too.
     progress : :data:`Progress`
         Told when this process waits.
 
     Raises
     ------
     CacheError
-        If the cache cannot be written.
+        If the cache cannot be written, or the sources changed while the entry was made.
     """
     folder = cache_root() / kind
+    before = source_hash(*sources)
+    key = key_of(key, before) if sources else key
+
+    def make_and_check(temporary: Path) -> None:
+        make(temporary)
+        if source_hash(*sources) != before:
+            raise CacheError(f"the sources of Oarlock changed while a {kind} was made; try again")
+
     entry = folder / key
     if not entry.is_dir():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder / f".{key}.lock", kind, progress):
                 if not entry.is_dir():
-                    _make(entry, make)
+                    _make(entry, make_and_check)
                     _forget_old(folder)
         except OSError as error:
             raise CacheError(f"cache {folder}: {error.strerror or error}; set OARLOCK_CACHE to a "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from .config import ArrayConfig, load_config
 from .errors import OarlockError
 from .network import Layer, Network
 
-
-if TYPE_CHECKING:
-    from ..sw_driver.program import Program
 
 __all__ = ["InputError", "RunResult", "compile_model", "random_inputs", "run_model"]
 
@@ -183,8 +180,8 @@ def random_inputs(network: Network, count: int = 1, seed: int = SEED) -> np.ndar
 
 def compile_model(path: str | Path, config: ArrayConfig, rounding: Rounding = "single", *,
                   network: Network | None = None,
-                  progress: cache.Progress = cache.no_progress) -> Program:
-    """Return the program of a network, from the cache if it was compiled before."""
+                  progress: cache.Progress = cache.no_progress) -> Any:
+    """Return a network's :class:`~oarlock.sw_driver.program.Program`, made or from the cache."""
     from ..sw_driver.program import Program
 
     entry = compiled_file(path, config, rounding, network=network, progress=progress)
@@ -205,9 +202,9 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
         progress("Compiling the network", 0, 0)
         compile_network(network, config, rounding).save(folder / "program.npz")
 
-    sources = cache.source_hash("gen/*.py", "hw/isa.py", "sim/fixed_point.py")
-    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding, sources)
-    return cache.cached("program", key, make, progress=progress) / "program.npz"
+    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding)
+    return cache.cached("program", key, make, progress=progress,
+                        sources=("gen/*.py", "hw/*.py", "sim/*.py")) / "program.npz"
 
 
 def _checked(network: Network, x: np.ndarray) -> np.ndarray:
@@ -224,7 +221,7 @@ def _checked(network: Network, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _host_layers(network: Network, program: Program) -> tuple[list[Layer], list[Layer]]:
+def _host_layers(network: Network, program: Any) -> tuple[list[Layer], list[Layer]]:
     """Return the layers before and after those of the device."""
     producer = {layer.output: layer for layer in network.layers}
 

@@ -64,9 +64,8 @@ def verilog_of(config: ArrayConfig, *, progress: cache.Progress = cache.no_progr
         (folder / "oarlock.v").write_text(emit(config), encoding="utf-8")
 
     # Not only the digest: what is wrong in hw/ while it is written must not be found again.
-    key = cache.key_of(config.digest, cache.source_hash("hw/**/*.py", "gen/verilog.py"),
-                       *tool_versions().values())
-    entry = cache.cached("verilog", key, make, progress=progress)
+    entry = cache.cached("verilog", cache.key_of(config.digest, *tool_versions().values()), make,
+                         sources=("hw/**/*.py", "gen/verilog.py"), progress=progress)
     return (entry / "oarlock.v").read_text(encoding="utf-8")
 
 

@@ -16,7 +16,6 @@ from amaranth.back import verilog
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
-from oarlock.gen import cache
 from oarlock.sim import simulator
 from oarlock.sim.simulator import Simulator, build
 from oarlock.sim.toolchain import ToolError
@@ -160,44 +159,6 @@ def test_fst_without_headers_says_what_to_install(monkeypatch: pytest.MonkeyPatc
         build(echo(1), waves=".fst")
 
 
-BUILD = """
-import sys
-from oarlock.gen import cache
-def make(folder):
-    print("making", flush=True)
-    sys.stdin.readline()
-    (folder / "made").touch()
-cache.cached("kind", "key", make, progress=lambda stage, *_: print(stage, flush=True))
-print("done", flush=True)
-"""
-
-
-def start() -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", BUILD], text=True,
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, None])
-def test_two_processes_and_one_entry(own_cache: Path, tmp_path: Path, kill: int | None,
-                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OARLOCK_CACHE", str(tmp_path))
-    with start() as one:
-        assert one.stdout.readline() == "making\n"
-        with start() as two:
-            assert two.stdout.readline().startswith("Waiting for another process")
-            assert not (tmp_path / "kind" / "key").exists()
-            if kill is None:
-                assert one.communicate("\n")[0] == "done\n"
-                assert two.communicate("")[0] == "done\n"
-            else:
-                one.send_signal(kill)
-                one.wait()
-                assert two.communicate("\n")[0] == "making\ndone\n"
-        one.stdin, _ = None, one.communicate()
-    assert os.listdir(tmp_path / "kind") == ["key"]
-    assert os.listdir(tmp_path / "kind" / "key") == ["made"]
-
-
 def test_an_interrupted_build_leaves_no_process(own_cache: Path, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     # A compiler that takes for ever and has a child of its own.
@@ -217,19 +178,3 @@ def test_an_interrupted_build_leaves_no_process(own_cache: Path, tmp_path: Path,
     assert os.listdir(tmp_path / "cache" / "simulator") == []
     commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert "sleep 1234.5" not in commands.stdout
-
-
-def test_old_entries_are_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("OARLOCK_CACHE", str(tmp_path))
-    monkeypatch.setattr(cache, "KEPT_ENTRIES", 2)
-    for time_of_use, key in enumerate("abc"):
-        os.utime(cache.cached("kind", key, lambda folder: None), (time_of_use, time_of_use))
-    cache.cached("kind", "d", lambda folder: None)
-    assert sorted(os.listdir(tmp_path / "kind")) == ["c", "d"]
-
-
-def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("OARLOCK_CACHE", str(tmp_path / "file"))
-    with pytest.raises(cache.CacheError, match="set OARLOCK_CACHE"):
-        cache.cached("kind", "key", lambda folder: None)
