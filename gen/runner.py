@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from .config import ArrayConfig, load_config
 from .errors import OarlockError
 from .network import Layer, Network
 
+
+if TYPE_CHECKING:
+    from ..sw_driver.program import Program
 
 __all__ = ["InputError", "RunResult", "compile_model", "random_inputs", "run_model"]
 
@@ -180,8 +183,8 @@ def random_inputs(network: Network, count: int = 1, seed: int = SEED) -> np.ndar
 
 def compile_model(path: str | Path, config: ArrayConfig, rounding: Rounding = "single", *,
                   network: Network | None = None,
-                  progress: cache.Progress = cache.no_progress) -> Any:
-    """Return a network's :class:`~oarlock.sw_driver.program.Program`, made or from the cache."""
+                  progress: cache.Progress = cache.no_progress) -> Program:
+    """Return the program of a network, from the cache if it was compiled before."""
     from ..sw_driver.program import Program
 
     entry = compiled_file(path, config, rounding, network=network, progress=progress)
@@ -221,7 +224,7 @@ def _checked(network: Network, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _host_layers(network: Network, program: Any) -> tuple[list[Layer], list[Layer]]:
+def _host_layers(network: Network, program: Program) -> tuple[list[Layer], list[Layer]]:
     """Return the layers before and after those of the device."""
     producer = {layer.output: layer for layer in network.layers}
 
