@@ -133,6 +133,12 @@ class DrainScheduler(wiring.Component):
         with m.Elif(since_last != 255):
             m.d.sync += since_last.eq(since_last + 1)
 
+        # A short step fills the bank anew while the last slot still has beats: the masks of its
+        # columns are those of its first beat.
+        whole_held, part_held = Signal(self.cols), Signal(self.cols)
+        with m.If(work & bank_first):
+            m.d.sync += [whole_held.eq(whole[bank]), part_held.eq(part[bank])]
+
         with m.If(work):
             m.d.sync += [
                 bank_first.eq(bank_last),
@@ -230,8 +236,8 @@ class DrainScheduler(wiring.Component):
         m.d.sync += [
             self.job_valid.eq(segment_last),
             self.job.address.eq(nest.value_address + offset),
-            self.job.whole.eq(whole[bank]),
-            self.job.part.eq(part[bank]),
+            self.job.whole.eq(Mux(bank_first, whole[bank], whole_held)),
+            self.job.part.eq(Mux(bank_first, part[bank], part_held)),
             self.job.whole_count.eq(at_most_a_word(whole_now)),
             self.job.part_count.eq(at_most_a_word(part_now)),
         ]

@@ -81,6 +81,9 @@ CASES = {
     "filter and q blocks on columns": (
         config_of(2, 4, lanes=3), layer_of((2, 6, 2), 7, (1, 2)), "plain",
         {"lanes": 2, "qc": 2, "mc": 2, "m_count": 2}),
+    # Sums of a step with fewer columns come into a bank whose last slot still has beats.
+    "steps shorter than the beats of a slot": (
+        config_of(1, 3, lanes=1), layer_of((5, 1, 1), 4, (1, 1)), "pixels", {"mc": 3}),
     "passes": (
         config_of(2, 2), layer_of((5, 3, 7), 3, (4, 2), padding=((1, 2), (1, 0))), "plain",
         {"r_groups": 2, "r_chunks": 2, "t_count": 3, "pc": 2, "m_count": 3}),
