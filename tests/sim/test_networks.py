@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oarlock.gen.config import PRESETS
-from oarlock.gen.runner import RunResult, run_model
+from oarlock.gen.runner import RunResult, compile_model, run_model
 from oarlock.gen.tflite_import import load
+from layer_networks import predicted
 from shared_data import MODELS, real_inputs, shared_file
 from tflite_builder import Builder
 
@@ -26,14 +27,20 @@ AT_MOST = {"kws_ref_model": 24_400, "pretrainedResnet_quant": 98_700, "vww_96_in
 FULL = os.environ.get("OARLOCK_SLOW") == "1"
 
 
-def check(result: RunResult) -> None:
-    """Assert what must hold of every run."""
+def check(path: Path, result: RunResult) -> None:
+    """Assert what must hold of every run; cycles and counts are those that were predicted."""
     report = result.report
     assert report["bit_exact"], result.mismatch
     counters = report["counters"]
     assert counters["macs_done"] + counters["macs_gated"] == report["macs"]
     assert report["cycles"] == counters["cycles"]
     assert sum(layer["cycles"] for layer in report["layers"]) <= report["cycles"]
+    config = PRESETS[report["preset"]]
+    program = compile_model(path, config, report["rounding"])
+    expected, ends = predicted(program, config)
+    assert {name: counters[name] for name in expected} == expected
+    if sum(step["do"] == "wait" for step in program.inference) == 1:
+        assert report["cycles"] == max(ends.values())
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
@@ -45,7 +52,7 @@ def test_mlperf_tiny(model: str, preset: str, rounding: str) -> None:
     if inputs is not None and not FULL:
         inputs = inputs[:2]
     result = run_model(path, inputs, preset=preset, rounding=rounding)
-    check(result)
+    check(path, result)
     if preset == "ulx3s-85f":
         assert result.report["utilization"] >= FLOORS.get(model, 0)
         assert result.cycles <= AT_MOST[model]
@@ -78,7 +85,7 @@ def test_network_larger_than_the_chip(large_network: Path, preset: str) -> None:
     assert weights > 600_000
     assert weights > config.pes * config.filter_depth
     assert largest > config.buffer_bytes
-    check(run_model(large_network, preset=preset))
+    check(large_network, run_model(large_network, preset=preset))
 
 
 def test_difference_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
