@@ -39,15 +39,37 @@ def _builtin_yosys() -> Iterator[None]:
             os.environ["AMARANTH_USE_YOSYS"] = before
 
 
-def emit(config: ArrayConfig) -> str:
-    """Generate the Verilog: the same bytes for the same configuration, on every machine."""
-    from amaranth.back import rtlil, verilog
+def _rtlil(config: ArrayConfig) -> str:
+    """Return the design, modules that have many instances once."""
+    from amaranth.back import rtlil
+    from amaranth.hdl import ClockDomain, Fragment, Value
 
+    from ..hw.shared import SharedModules
     from ..hw.top import Top
 
+    shared = SharedModules()
+    texts = [rtlil.convert(Top(config), name=TOP, platform=shared, emit_src=False)]
+    # Converting one may add those that it is made of.
+    while len(texts) <= len(shared.components):
+        name, component = list(shared.components.items())[len(texts) - 1]
+        clock = ClockDomain("sync", reset_less=True)
+        fragment = Fragment.get(component, shared)
+        fragment.add_domains(clock)
+        ports = {"clk": (clock.clk, None)}
+        for path, _, value in component.signature.flatten(component):
+            ports["__".join(map(str, path))] = (Value.cast(value), None)
+        text = rtlil.convert(fragment, name=name, ports=ports, emit_src=False)
+        texts.append(text.replace("attribute \\top 1\n", ""))
+    return "".join(texts)
+
+
+def emit(config: ArrayConfig) -> str:
+    """Generate the Verilog: the same bytes for the same configuration, on every machine."""
+    from amaranth.back import verilog
+
     # No memory is read before it is written: initialisers of zeros would be most of the text.
-    text = rtlil.convert(Top(config), name=TOP, emit_src=False)
-    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", "", _rtlil(config),
+                  flags=re.MULTILINE | re.DOTALL)
     with _builtin_yosys():
         text = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
     # A constant beside fields that are driven under a condition becomes a process without inputs,

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from . import isa
-from .command_decoder import CommandDecoder
+from .command_decoder import ANSWER, CommandDecoder
 from .conv_engine import ConvEngine
 from .counters import Counters
 from .delay import delay
@@ -34,15 +34,15 @@ class Accelerator(wiring.Component):
     -------
     i : ``In(stream.Signature(32))``
         Commands.
-    o : ``Out(stream.Signature(32))``
-        Answers.
+    o : ``Out(stream.Signature(ANSWER))``
+        Answers; ``last`` is set with the last word of each.
     """
 
     def __init__(self, config):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(32)),
-            "o": Out(stream.Signature(32)),
+            "o": Out(stream.Signature(ANSWER)),
         })
 
     def elaborate(self, platform):

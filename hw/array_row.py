@@ -9,6 +9,7 @@ from . import isa
 from .delay import delay
 from .descriptor import layout
 from .processing_element import ProcessingElement, activation_layout
+from .shared import instantiate
 
 
 __all__ = ["ArrayRow", "drain_token", "filter_word", "load_token", "mac_token"]
@@ -50,8 +51,6 @@ class ArrayRow(wiring.Component):
 
     Parameters
     ----------
-    index : :class:`int`
-        Position from the top; decides which weights of a filter word are for this row.
     cols : :class:`int`
         PEs.
     word_bytes : :class:`int`
@@ -61,6 +60,8 @@ class ArrayRow(wiring.Component):
 
     Members
     -------
+    index : ``In(4)``
+        Position from the top, constant; decides which weights of a filter word are for this row.
     row : ``In(layout(ROW_FIELDS))``
         The row's part of the descriptor; stable while tokens are about.
     column_tags : ``In(8).array(cols)``
@@ -83,9 +84,8 @@ class ArrayRow(wiring.Component):
     #: brought.
     LOAD_LATENCY = 2
 
-    def __init__(self, *, index, cols, word_bytes, ifmap_depth, filter_depth, psum_depth,
+    def __init__(self, *, cols, word_bytes, ifmap_depth, filter_depth, psum_depth,
                  zero_gating):
-        self.index = index
         self.cols = cols
         self.word_bytes = word_bytes
         self.ifmap_depth = ifmap_depth
@@ -101,6 +101,7 @@ class ArrayRow(wiring.Component):
             "filter": filter_word(cols=cols, filter_depth=filter_depth),
         }
         super().__init__({
+            "index": In(4),
             "row": In(layout(isa.ROW_FIELDS)),
             "column_tags": In(8).array(cols),
             "span": In(8),
@@ -129,7 +130,11 @@ class ArrayRow(wiring.Component):
         ]
 
         # The bus: this row's lane, and the tag as seen from this row.
-        m.submodules.pe_0 = first = self._pe()
+        pes = [instantiate(m, f"pe_{column}", platform, ProcessingElement,
+                           ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
+                           psum_depth=self.psum_depth, zero_gating=self.zero_gating)
+               for column in range(self.cols)]
+        first = pes[0]
         bus = Signal(first.load.shape(), reset_less=True)
         m.d.sync += [
             bus.valid.eq(load.valid),
@@ -161,13 +166,10 @@ class ArrayRow(wiring.Component):
         accumulate = delay(m, accumulate, ProcessingElement.SUM_STAGE, name="accumulate")
         adds = delay(m, adds, ProcessingElement.SUM_STAGE, name="adds")
 
-        weight = filters.weights[self.index % 4]
-        mine   = filters.valid & (filters.block == self.index // 4)
+        weight = filters.weights[self.index[:2]]
+        mine   = filters.valid & (filters.block == self.index[2:])
         counts = {"took": [], "done": [], "gated": []}
-        for column in range(self.cols):
-            pe = first if column == 0 else self._pe()
-            if column > 0:
-                m.submodules[f"pe_{column}"] = pe
+        for column, pe in enumerate(pes):
             m.d.comb += [
                 pe.load.eq(bus),
                 pe.column_tag.eq(self.column_tags[column]),
@@ -191,7 +193,3 @@ class ArrayRow(wiring.Component):
             m.d.comb += getattr(self, name).eq(total)
 
         return m
-
-    def _pe(self):
-        return ProcessingElement(ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
-                                 psum_depth=self.psum_depth, zero_gating=self.zero_gating)

@@ -11,9 +11,11 @@ from .global_buffer import ADDRESS_WIDTH, HOST_WRITE
 from .isa import Memory, Opcode, Status
 
 
-__all__ = ["PROGRAM_WRITE", "CommandDecoder"]
+__all__ = ["ANSWER", "PROGRAM_WRITE", "CommandDecoder"]
 
 PROGRAM_WRITE = data.StructLayout({"addr": 16, "data": 32})
+#: A word of an answer; ``last`` is set with the last of each.
+ANSWER        = data.StructLayout({"data": 32, "last": 1})
 RESPONSE      = data.StructLayout({"words": 16, "status": 4, "opcode": 4})
 
 # Enough for a READ of a word a cycle: there and back through the global buffer, and this FIFO.
@@ -54,7 +56,7 @@ class CommandDecoder(wiring.Component):
 
     Members
     -------
-    i, o : ``In(stream.Signature(32))``, ``Out(stream.Signature(32))``
+    i, o : ``In(stream.Signature(32))``, ``Out(stream.Signature(ANSWER))``
         Commands and answers.
     host_write, host_read : ``Out(stream.Signature(...))``
         To the global buffer; see :class:`.GlobalBuffer`.
@@ -119,7 +121,7 @@ class CommandDecoder(wiring.Component):
 
         super().__init__({
             "i": In(stream.Signature(32)),
-            "o": Out(stream.Signature(32)),
+            "o": Out(stream.Signature(ANSWER)),
 
             "host_write":         Out(stream.Signature(HOST_WRITE)),
             "host_read":          Out(stream.Signature(ADDRESS_WIDTH)),
@@ -187,8 +189,13 @@ class CommandDecoder(wiring.Component):
                                             data_taken)
 
         # Whatever is on its way from a memory has a place in the FIFO.
-        m.submodules.answers = answers = SyncFIFOBuffered(width=32, depth=ANSWER_DEPTH)
-        wiring.connect(m, answers.r_stream, wiring.flipped(self.o))
+        m.submodules.answers = answers = SyncFIFOBuffered(
+            width=ANSWER.size, depth=ANSWER_DEPTH)
+        m.d.comb += [
+            self.o.payload.eq(answers.r_data),
+            self.o.valid.eq(answers.r_rdy),
+            answers.r_en.eq(self.o.ready),
+        ]
         requested = Signal()
         arrived   = Signal()
         in_flight = Signal(range(ANSWER_DEPTH + 1))
@@ -206,20 +213,27 @@ class CommandDecoder(wiring.Component):
         extend   = Signal()
         index    = Signal(range(len(self._payload)))
         last     = Signal.like(index)
+        answer = Signal(32)
+        ends   = Signal()
         m.d.comb += [
             response.opcode.eq(header.opcode),
             response.status.eq(status),
             answers.w_en.eq(respond | extend | arrived),
+            answers.w_data.eq(Cat(answer, ends)),
+            # An answer ends with its first word, the last of its fields, or, when no more of its
+            # words are to be requested, with the last that was on its way.
+            ends.eq(Mux(extend, index == last, Mux(arrived, (count == 0) & (in_flight == 1),
+                                                   response.words == 0))),
             # Not a field of the response: beside fields driven under conditions, Yosys would drive
             # the constant in a process without inputs, which Verilator never runs.
-            answers.w_data.eq(Cat(response, C(isa.RESPONSE_SYNC, 8))),
+            answer.eq(Cat(response, C(isa.RESPONSE_SYNC, 8))),
         ]
         with m.If(extend):
-            m.d.comb += answers.w_data.eq(Array(self._payload)[index])
+            m.d.comb += answer.eq(Array(self._payload)[index])
         with m.If(self.host_read_valid):
-            m.d.comb += answers.w_data.eq(self.host_read_data)
+            m.d.comb += answer.eq(self.host_read_data)
         with m.If(self.program_read_valid):
-            m.d.comb += answers.w_data.eq(self.program_read_data)
+            m.d.comb += answer.eq(self.program_read_data)
         m.d.sync += self.count_out.eq(answers.w_en & (header.opcode != Opcode.COUNTERS))
 
         m.d.sync += [

@@ -8,6 +8,7 @@ from . import isa
 from .array_row import ArrayRow, drain_token, filter_word, load_token, mac_token
 from .delay import delay
 from .descriptor import layout
+from .shared import instantiate
 
 
 __all__ = ["ProcessingArray"]
@@ -81,11 +82,12 @@ class ProcessingArray(wiring.Component):
         sums  = [C(0, signed(32)) for _ in range(self.cols)]
         counts = {"took": C(0), "done": C(0), "gated": C(0)}
         for index in range(self.rows):
-            m.submodules[f"row_{index}"] = row = ArrayRow(
-                index=index, cols=self.cols, word_bytes=self.word_bytes,
-                ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
-                psum_depth=self.psum_depth, zero_gating=self.zero_gating)
-            m.d.comb += [row.row.eq(self.row[index]), row.span.eq(self.span)]
+            row = instantiate(
+                m, f"row_{index}", platform, ArrayRow, cols=self.cols,
+                word_bytes=self.word_bytes, ifmap_depth=self.ifmap_depth,
+                filter_depth=self.filter_depth, psum_depth=self.psum_depth,
+                zero_gating=self.zero_gating)
+            m.d.comb += [row.index.eq(index), row.row.eq(self.row[index]), row.span.eq(self.span)]
             m.d.comb += [row.column_tags[n].eq(self.column_tags[n]) for n in range(self.cols)]
             m.d.comb += [row.sum_in[n].eq(sums[n]) for n in range(self.cols)]
             for token in ("load", "mac", "drain", "filter"):

@@ -1,8 +1,8 @@
 """The accelerator as a Verilog module."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from .accelerator import Accelerator
 
@@ -25,8 +25,11 @@ class Top(wiring.Component):
     -------
     clk, rst : ``In(1)``
         Clock; synchronous reset, two cycles at least. Memories keep what they hold.
-    i, o : ``In(stream.Signature(32))``, ``Out(stream.Signature(32))``
-        See :class:`Accelerator`.
+    s_axis_tdata, s_axis_tvalid, s_axis_tready, s_axis_tlast
+        Commands, an AXI4-Stream of 32 bits. ``s_axis_tlast`` may mark the last word of a command
+        and is ignored: a command states its length.
+    m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
+        Answers; ``m_axis_tlast`` marks the last word of each.
     """
 
     def __init__(self, config):
@@ -34,8 +37,14 @@ class Top(wiring.Component):
         super().__init__({
             "clk": In(1),
             "rst": In(1),
-            "i": In(stream.Signature(32)),
-            "o": Out(stream.Signature(32)),
+            "s_axis_tdata": In(32),
+            "s_axis_tvalid": In(1),
+            "s_axis_tready": Out(1),
+            "s_axis_tlast": In(1),
+            "m_axis_tdata": Out(32),
+            "m_axis_tvalid": Out(1),
+            "m_axis_tready": In(1),
+            "m_axis_tlast": Out(1),
         })
 
     def elaborate(self, platform):
@@ -48,12 +57,15 @@ class Top(wiring.Component):
         m.d.sync += reset.eq(self.rst)
         accelerator = Accelerator(self.config)
         m.submodules.accelerator = ResetInserter(reset)(accelerator)
-        connect(m, accelerator.o, flipped(self.o))
-        # Nothing is taken that the reset, a cycle behind the pin, would wipe out.
         m.d.comb += [
-            accelerator.i.payload.eq(self.i.payload),
-            accelerator.i.valid.eq(self.i.valid & ~reset),
-            self.i.ready.eq(accelerator.i.ready & ~reset),
+            # Nothing is taken that the reset, a cycle behind the pin, would wipe out.
+            accelerator.i.payload.eq(self.s_axis_tdata),
+            accelerator.i.valid.eq(self.s_axis_tvalid & ~reset),
+            self.s_axis_tready.eq(accelerator.i.ready & ~reset),
+            self.m_axis_tdata.eq(accelerator.o.payload.data),
+            self.m_axis_tlast.eq(accelerator.o.payload.last),
+            self.m_axis_tvalid.eq(accelerator.o.valid),
+            accelerator.o.ready.eq(self.m_axis_tready),
         ]
 
         return m

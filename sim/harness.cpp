@@ -13,8 +13,6 @@ using Trace = VerilatedFstC;
 using Trace = VerilatedVcdC;
 #endif
 
-// Two underscores separate scopes in Verilator's names: it calls i__valid i___05Fvalid.
-
 namespace {
 
 struct Simulation {
@@ -77,8 +75,8 @@ EXPORT void oarlock_destroy(Simulation *simulation) { delete simulation; }
 
 EXPORT void oarlock_reset(Simulation *simulation) {
     auto &top = *simulation->top;
-    top.i___05Fvalid = 0;
-    top.o___05Fready = 0;
+    top.s_axis_tvalid = 0;
+    top.m_axis_tready = 0;
     // The reset is registered inside: it arrives, and ends, some cycles later.
     for (int cycle = 0; cycle < 16; ++cycle) {
         top.rst = cycle < 8;
@@ -95,12 +93,12 @@ EXPORT uint64_t oarlock_exchange(Simulation *simulation, const uint32_t *input, 
     auto &top = *simulation->top;
     uint64_t sent = 0, received = 0, cycles = 0;
     while (cycles < max_cycles && (sent < input_count || received < output_count)) {
-        top.i___05Fvalid = sent < input_count;
-        if (sent < input_count) top.i___05Fpayload = input[sent];
-        top.o___05Fready = received < output_count;
+        top.s_axis_tvalid = sent < input_count;
+        if (sent < input_count) top.s_axis_tdata = input[sent];
+        top.m_axis_tready = received < output_count;
         simulation->settle();
-        if (top.i___05Fvalid && top.i___05Fready) ++sent;
-        if (top.o___05Fready && top.o___05Fvalid) output[received++] = top.o___05Fpayload;
+        if (top.s_axis_tvalid && top.s_axis_tready) ++sent;
+        if (top.m_axis_tready && top.m_axis_tvalid) output[received++] = top.m_axis_tdata;
         simulation->tick();
         ++cycles;
     }

@@ -24,6 +24,8 @@ COMMANDS = 70
 HOST_READ_LATENCY    = GlobalBuffer.LATENCY
 PROGRAM_READ_LATENCY = 9
 
+LAST = 1 << 32  # Above the data of an answer's last word.
+
 
 class Model:
     """What the decoder must do, found out from its input words alone.
@@ -131,8 +133,9 @@ class Model:
         self.answer(opcode, status, payload)
 
     def answer(self, opcode: int, status: int, payload: Sequence[int] = ()) -> None:
-        self.answers.expect(isa.RESPONSE_SYNC << 24 | opcode << 20 | status << 16 | len(payload),
-                            *payload)
+        first = isa.RESPONSE_SYNC << 24 | opcode << 20 | status << 16 | len(payload)
+        *words, last = first, *payload
+        self.answers.expect(*words, last | LAST)
 
 
 class Surroundings:

@@ -28,6 +28,7 @@ class Rig:
         self.extra = extra
         self.taken = []      # the cycle in which each word was
         self.answers = []
+        self.left = -1       # words of the present answer that are yet to come, less one
         self.events = []     # (cycle, port, values...)
         self.settings = {}   # {cycle: {port name: value}}
 
@@ -70,7 +71,12 @@ class Rig:
                 self.taken.append(cycle)
                 idle = 0
             if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):
-                self.answers.append(ctx.get(dut.o.payload))
+                self.answers.append(ctx.get(dut.o.payload.data))
+                # Every answer says how many words follow its first.
+                first, self.left = self.left < 0, self.left - 1
+                if first:
+                    self.left = (self.answers[-1] & 0xFFFF) - 1
+                assert ctx.get(dut.o.payload.last) == (self.left < 0)
                 idle = 0
             await ctx.tick()
             cycle += 1
