@@ -163,13 +163,31 @@ def verilog(
         "--output", "-o", help="The folder.", show_default=False, metavar="DIR")],
     preset: Preset = "ulx3s-85f",
     dataflow: Dataflow = None,
+    model: Annotated[Path | None, typer.Option(
+        help="An int8 .tflite file: adds its program and a self-checking testbench.",
+        show_default=False, metavar="M.tflite")] = None,
+    input: Annotated[Path | None, typer.Option(
+        help="The testbench's input, with a leading batch of which the first is used; random "
+             "without.", show_default=False, metavar="X.npy")] = None,
+    rounding: Rounding = "single",
     config: Config = None,
 ) -> None:
-    """Write the accelerator's Verilog and its manifest into a folder."""
-    from .verilog import write
+    """Write the accelerator's Verilog, manifest and C header into a folder."""
+    from .product import write
 
+    if model is None and input is not None:
+        raise typer.BadParameter("--input needs a --model")
+    array = _config(preset, config, dataflow)
+    inputs = None if input is None else _load_array(input)
     with _progress() as progress:
-        paths = write(_config(preset, config, dataflow), output, progress=progress)
+        extra = {}
+        if model is not None:
+            from .testbench import files
+
+            extra = files(model, array, inputs=inputs,
+                          rounding=rounding,  # type: ignore[arg-type]
+                          progress=progress)
+        paths = write(array, output, extra=extra, progress=progress)
     for path in paths:
         _console().print(f"{path}: {path.stat().st_size:,} bytes", highlight=False, markup=False)
 

@@ -19,7 +19,8 @@ from .network import Layer, Network
 if TYPE_CHECKING:
     from ..sw_driver.program import Program
 
-__all__ = ["InputError", "RunResult", "compile_model", "random_inputs", "run_model"]
+__all__ = ["InputError", "RunResult", "check_inputs", "compile_model", "random_inputs",
+           "run_model"]
 
 ROUNDINGS = ("single", "double")
 SEED = 1
@@ -114,7 +115,7 @@ def run_model(
                            f"not {str(waves)!r}")
     network = load(path)
     seed = SEED if inputs is None else None
-    x = random_inputs(network) if inputs is None else _checked(network, np.asarray(inputs))
+    x = random_inputs(network) if inputs is None else check_inputs(network, np.asarray(inputs))
     program = compile_model(path, config, rounding, network=network, progress=progress)
     head, tail = _host_layers(network, program)
     device_in = _evaluate(network, head, network.input, x, rounding)
@@ -210,7 +211,7 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
                         sources=("gen/*.py", "hw/*.py", "sim/*.py")) / "program.npz"
 
 
-def _checked(network: Network, x: np.ndarray) -> np.ndarray:
+def check_inputs(network: Network, x: np.ndarray) -> np.ndarray:
     """Return a batch if it fits the network's input."""
     tensor = network.tensors[network.input]
     if x.dtype != tensor.dtype:

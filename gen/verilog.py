@@ -1,22 +1,19 @@
-"""Verilog of the accelerator, and the manifest that says what it is."""
+"""Verilog of the accelerator."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
-from ..hw import isa
 from . import cache
 from .config import ArrayConfig
 
 
-__all__ = ["TOP", "emit", "manifest", "ports", "verilog_of", "write"]
+__all__ = ["TOP", "emit", "tool_versions", "verilog_of"]
 
 TOP = "oarlock"
 """Name of the top module."""
@@ -94,41 +91,3 @@ def verilog_of(config: ArrayConfig, *, progress: cache.Progress = cache.no_progr
 def tool_versions() -> dict[str, str]:
     """Return the versions of what generates the Verilog."""
     return {tool: importlib.metadata.version(tool) for tool in TOOLS}
-
-
-def ports(verilog: str) -> list[dict[str, object]]:
-    """Return the top module's ports, sorted by name: ``name``, ``direction``, ``width``."""
-    module = re.search(rf"^module {TOP}\(.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
-    found = []
-    for direction, high, name in re.findall(
-            r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", module[0] if module else "",
-            re.MULTILINE):
-        found.append({"name": name, "direction": direction, "width": int(high or 0) + 1})
-    return sorted(found, key=lambda port: str(port["name"]))
-
-
-def manifest(config: ArrayConfig, verilog: str) -> dict[str, object]:
-    """Return what a stranger wants to know of the Verilog; nothing that changes with time."""
-    return {
-        "config": asdict(config),
-        "digest": f"{config.digest:016x}",
-        "version": importlib.metadata.version("oarlock"),
-        "interface_version": isa.VERSION,
-        "tools": tool_versions(),
-        "top": TOP,
-        "ports": ports(verilog),
-    }
-
-
-def write(config: ArrayConfig, folder: Path, *,
-          progress: cache.Progress = cache.no_progress) -> list[Path]:
-    """Write ``oarlock.v`` and ``manifest.json`` into a folder; return their paths."""
-    verilog = verilog_of(config, progress=progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "oarlock.v": verilog,
-        "manifest.json": json.dumps(manifest(config, verilog), indent=2) + "\n",
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
