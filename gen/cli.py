@@ -173,10 +173,11 @@ def verilog(
     config: Config = None,
 ) -> None:
     """Write the accelerator's Verilog, manifest and C header into a folder."""
+    from .errors import OarlockError
     from .product import write
 
     if model is None and input is not None:
-        raise typer.BadParameter("--input needs a --model")
+        raise OarlockError("--input needs a --model")
     array = _config(preset, config, dataflow)
     inputs = None if input is None else _load_array(input)
     with _progress() as progress:

@@ -13,7 +13,7 @@ from . import cache
 from .config import ArrayConfig
 
 
-__all__ = ["TOP", "emit", "tool_versions", "verilog_of"]
+__all__ = ["TOP", "emit", "netlist", "tool_versions", "verilog_of"]
 
 TOP = "oarlock"
 """Name of the top module."""
@@ -36,8 +36,8 @@ def _builtin_yosys() -> Iterator[None]:
             os.environ["AMARANTH_USE_YOSYS"] = before
 
 
-def _rtlil(config: ArrayConfig) -> str:
-    """Return the design, modules that have many instances once."""
+def netlist(config: ArrayConfig) -> str:
+    """Return the design as RTLIL, modules that have many instances once."""
     from amaranth.back import rtlil
     from amaranth.hdl import ClockDomain, Fragment, Value
 
@@ -65,7 +65,7 @@ def emit(config: ArrayConfig) -> str:
     from amaranth.back import verilog
 
     # No memory is read before it is written: initialisers of zeros would be most of the text.
-    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", "", _rtlil(config),
+    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", "", netlist(config),
                   flags=re.MULTILINE | re.DOTALL)
     with _builtin_yosys():
         text = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
