@@ -91,4 +91,5 @@ static inline void oarlock_command(uint32_t words[OARLOCK_COMMAND_WORDS], uint32
 static inline uint32_t oarlock_response_sync(uint32_t word) { return word >> 24; }
 static inline uint32_t oarlock_response_opcode(uint32_t word) { return word >> 20 & 15; }
 static inline uint32_t oarlock_response_status(uint32_t word) { return word >> 16 & 15; }
-static inline uint32_t oarlock_response_words(uint32_t word) { return word & 0xFFFF; }""".split("\n")
+static inline uint32_t oarlock_response_words(uint32_t word) { return word & 0xFFFF; }
+""".rstrip().split("\n")

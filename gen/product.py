@@ -47,8 +47,8 @@ WAIVERS = {
     "CASEINCOMPLETE": "Every such case stands behind a default assignment.",
     "CMPCONST": "Comparisons with the end of a range that a narrow field cannot leave.",
     "DECLFILENAME": "All modules are in one file.",
-    "PROCASSINIT": "Initial values are what an FPGA's flip-flops have after configuration, and what "
-                   "the testbench begins with.",
+    "PROCASSINIT": "Initial values are what an FPGA's flip-flops have after configuration, and "
+                   "what the testbench begins with.",
     "UNUSEDSIGNAL": "Yosys names fields and copies of clocks that nobody reads; s_axis_tlast is "
                     "ignored.",
     "VARHIDDEN": "A wire may have the name of an instance; the scopes differ.",
@@ -71,7 +71,8 @@ def ports(verilog: str) -> list[dict[str, object]]:
 
 def manifest(config: ArrayConfig, verilog: str) -> dict[str, object]:
     """Return what a stranger wants to know of the Verilog; nothing that changes with time."""
-    depths = {isa.Memory.GLOBAL_BUFFER: config.buffer_bytes, isa.Memory.PROGRAM: config.program_depth,
+    depths = {isa.Memory.GLOBAL_BUFFER: config.buffer_bytes,
+              isa.Memory.PROGRAM: config.program_depth,
               isa.Memory.PARAMETERS: config.parameter_depth, isa.Memory.FILTER: config.filter_depth}
     return {
         "config": asdict(config),

@@ -177,7 +177,7 @@ vvp -n oarlock_tb.vvp "$@" | tee icarus.log && grep -q '^PASS' icarus.log
 RUN_VERILATOR = """\
 #!/bin/sh -e
 cd "$(dirname "$0")" && verilator --binary --timing -O3 -CFLAGS -std=c++20 -MAKEFLAGS \\
-  "CXX=g++ LINK=g++ AR=ar PERL=perl PYTHON3=python3 CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1" -j 0 \\
-  --top-module oarlock_tb oarlock.vlt oarlock_tb.v oarlock.v
+  "CXX=g++ LINK=g++ AR=ar PERL=perl PYTHON3=python3 CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1" \\
+  -j 0 --top-module oarlock_tb oarlock.vlt oarlock_tb.v oarlock.v
 obj_dir/Voarlock_tb "$@" | tee verilator.log && grep -q '^PASS' verilator.log
 """

@@ -35,7 +35,7 @@ class CommandDecoder(wiring.Component):
     ``WRITE`` of nothing              5
     others if refused                 5
     ``CLEAR``, ``RUN``                5, and for ``RUN`` as long as ``busy``
-    ``INFO``, ``COUNTERS``            5 + 16, 5 + 30
+    ``INFO``, ``COUNTERS``            5 + 17, 5 + 30
     ``WAIT``                          5 + 2, and as long as ``busy``
     ``READ`` of n words               6 + n and the memory's latency (n = 0: 6)
     a word dropped by ``BAD_SYNC``    2

@@ -51,7 +51,9 @@ def instantiate(m, submodule, platform, component, **parameters):
     platform : object
         If it is a :class:`SharedModules`, the submodule is an instance of a shared module.
     component : class
-        What to make, with the parameters. Its name in snake case is the module's.
+        What to make. Its name in snake case is the module's.
+    **parameters
+        What to make it with.
     """
     if not isinstance(platform, SharedModules):
         m.submodules[submodule] = made = component(**parameters)

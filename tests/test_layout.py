@@ -33,6 +33,7 @@ MAY_IMPORT = {
 # and emitting Verilog must not need a simulator, nor importing gen lead back to gen.
 MAY_IMPORT_LAZILY = {
     "gen/runner.py": ("sim", "sw_driver"),
+    "gen/testbench.py": ("sw_driver",),
     "gen/cli.py": ("sim", "sw_driver", "boards"),
 }
 

@@ -1,4 +1,4 @@
-"""AXI4-Stream rules on the ports of the Verilog, by a model that shares no code with the harness."""
+"""AXI4-Stream rules on the ports of the Verilog, by a model of its own."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_writes_take_every_cycle():
     (command(Opcode.RUN, address=1, count=1), 5),
     (command(Opcode.RUN, address=41, count=1), 5),
     (command(Opcode.CLEAR), 5),
-    (command(Opcode.INFO), 21),
+    (command(Opcode.INFO), 5 + len(isa.INFO_FIELDS)),
     (command(Opcode.COUNTERS), 35),
     (command(Opcode.WAIT), 7),
     (command(Opcode.READ, memory=Memory.PROGRAM, count=0), 6),

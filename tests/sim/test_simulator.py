@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from amaranth import *
 from amaranth.back import verilog
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from oarlock.sim import simulator
