@@ -328,7 +328,7 @@ def test_link_words_are_counted_from_clear_to_counters():
     after = [event[1] for event in rig.events if event[0] > clear]
     assert kinds.count("counter_clear") == 1
     assert after.count("count_in") == 5 + 3 + 3
-    assert after.count("count_out") == 1 + 17
+    assert after.count("count_out") == 1 + 1 + len(isa.INFO_FIELDS)
 
 
 def test_timer():
