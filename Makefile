@@ -11,6 +11,9 @@ COUNT  ?=
 
 PYTEST_ARGS ?=
 
+# Test files side by side; what one file builds for its tests is built once.
+JOBS ?= 2
+
 BIN := $(VENV)/bin
 
 # -qq: errors only. The index, proxies and certificates are pip's own configuration's business.
@@ -41,7 +44,7 @@ demo: check $(VENV)/.demo
 test: check check-cocotb $(VENV)/.test
 	@lint=0; tests=0; \
 	$(BIN)/ruff check . || lint=$$?; \
-	$(CLEAN_ENV) $(BIN)/python -m pytest $(PYTEST_ARGS) || tests=$$?; \
+	$(CLEAN_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS) || tests=$$?; \
 	[ $$lint = 0 ] || echo 'lint failed: its complaints stand above the output of pytest' >&2; \
 	[ $$lint = 0 ] && [ $$tests = 0 ]
 

@@ -33,7 +33,8 @@ class ArrayConfig:
     ifmap_depth : :class:`int`
         Entries of a PE's ifmap scratchpad, a power of two, 16 to 256.
     filter_depth : :class:`int`
-        Weights (bytes) in a PE's filter scratchpad, a power of two, 64 to 32768.
+        Weights (bytes) in a PE's filter scratchpad, a power of two, 64 to 32768. One filter of one
+        channel must fit: 256 for kernels up to 15x15.
     psum_depth : :class:`int`
         Partial sums in each of a PE's two banks, a power of two, 1 to 64.
     word_bytes : :class:`int`

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layer_networks import predicted
 from oarlock.gen.config import PRESETS
 from oarlock.gen.runner import RunResult, compile_model, run_model
 from oarlock.gen.tflite_import import load
-from layer_networks import predicted
 from shared_data import MODELS, real_inputs, shared_file
 from tflite_builder import Builder
 

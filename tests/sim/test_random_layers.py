@@ -30,11 +30,11 @@ CONFIGS = {
     "1x1": ArrayConfig(rows=1, cols=1, ifmap_depth=16, filter_depth=512, psum_depth=1, word_bytes=4,
                        buffer_bytes=4096, lanes=1, parameter_depth=16, program_depth=160,
                        zero_gating=False),
-    # Odd sizes; two lanes do not divide five columns.
+    # Odd sizes; a lane for every column, which then keeps its parameters.
     "3x5": ArrayConfig(rows=3, cols=5, ifmap_depth=64, filter_depth=1024, psum_depth=8,
-                       word_bytes=16, buffer_bytes=8192, lanes=2, parameter_depth=100,
+                       word_bytes=16, buffer_bytes=8192, lanes=5, parameter_depth=100,
                        program_depth=512),
-    # Short steps, many beats to a slot.
+    # Short steps, many beats to a slot; three lanes do not divide seven columns.
     "2x7": ArrayConfig(rows=2, cols=7, ifmap_depth=16, filter_depth=256, psum_depth=2, word_bytes=8,
                        buffer_bytes=2048, lanes=3, parameter_depth=16, program_depth=512),
     "4x4": load_config("tiny"),
