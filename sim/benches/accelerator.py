@@ -29,6 +29,7 @@ async def conversation(bench: Bench, p_idle: float, p_stall: float) -> None:
 
     def see(word: int) -> None:
         number = len(answers)
+        word &= 0xFFFFFFFF  # What is above marks the last word of an answer.
         answers.append(word)
         value, mask = script["answers"][number] if number < len(script["answers"]) else (0, 0)
         # One of the output bytes, in the middle of all.

@@ -329,8 +329,10 @@ def test_verilog_is_the_same_bytes_every_time(tmp_path: Path) -> None:
     assert manifest["config"]["rows"] == 1
     assert {port["name"]: (port["direction"], port["width"]) for port in manifest["ports"]} == {
         "clk": ("input", 1), "rst": ("input", 1),
-        "i__payload": ("input", 32), "i__valid": ("input", 1), "i__ready": ("output", 1),
-        "o__payload": ("output", 32), "o__valid": ("output", 1), "o__ready": ("input", 1)}
+        "s_axis_tdata": ("input", 32), "s_axis_tvalid": ("input", 1),
+        "s_axis_tready": ("output", 1), "s_axis_tlast": ("input", 1),
+        "m_axis_tdata": ("output", 32), "m_axis_tvalid": ("output", 1),
+        "m_axis_tready": ("input", 1), "m_axis_tlast": ("output", 1)}
 
 
 def test_verilog_is_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

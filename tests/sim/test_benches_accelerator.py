@@ -19,8 +19,8 @@ from layer_networks import (
 from oarlock.gen.config import ArrayConfig
 from oarlock.gen.network import Network
 from oarlock.hw import isa
+from oarlock.hw.accelerator import Accelerator
 from oarlock.hw.isa import Memory, Opcode, Status
-from oarlock.hw.top import Top
 from oarlock.sim.bench import BenchFailure, run_bench
 from oarlock.sim.reference import Rounding
 
@@ -155,7 +155,7 @@ def run(path: Path, make: Callable[[Script], None], **options: object) -> None:
     make(script)
     file = path / "script.json"
     file.write_text(json.dumps(vars(script)))
-    run_bench(Top(CONFIG), test_module="oarlock.sim.benches.accelerator",
+    run_bench(Accelerator(CONFIG), test_module="oarlock.sim.benches.accelerator",
               parameters={"file": str(file)}, **options)
 
 
