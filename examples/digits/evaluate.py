@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 from data import MODEL, held_out
+from oarlock.gen.cache import Progress, no_progress
 from oarlock.gen.config import PRESETS
 from oarlock.gen.runner import run_model
+from oarlock.gen.tables import show_progress
+from rich.console import Console
 
 
 __all__ = ["FLOOR", "evaluate", "main", "passed", "summary"]
@@ -24,7 +27,8 @@ FLOOR = 0.97
 """Accuracy below which something is broken; the model itself reaches 98.6 %."""
 
 
-def evaluate(preset: str, count: int | None = None) -> dict[str, Any]:
+def evaluate(preset: str, count: int | None = None, *,
+             progress: Progress = no_progress) -> dict[str, Any]:
     """Run the first ``count`` held-out images (all by default) and return what was found."""
     images, labels = held_out()
     images, labels = images[:count], labels[:count]
@@ -33,7 +37,7 @@ def evaluate(preset: str, count: int | None = None) -> dict[str, Any]:
 
     start = time.monotonic()
     # The rule of the kernels that made `expected`.
-    result = run_model(MODEL, images, preset=preset, rounding="single")
+    result = run_model(MODEL, images, preset=preset, rounding="single", progress=progress)
     host_seconds = time.monotonic() - start
 
     outputs = result.outputs.reshape(len(images), -1)
@@ -96,11 +100,15 @@ def main() -> int:
     if not 1 <= arguments.count <= available:
         parser.error(f"Count must be 1 … {available}, not {arguments.count}")
 
-    if not arguments.json:
+    if arguments.json:
+        found = evaluate(arguments.preset, arguments.count)
+        print(json.dumps(found, indent=2))
+    else:
         print(f"{MODEL.name} on the simulated {arguments.preset}, {arguments.count} images …",
               flush=True)
-    found = evaluate(arguments.preset, arguments.count)
-    print(json.dumps(found, indent=2) if arguments.json else summary(found))
+        with show_progress(Console(stderr=True)) as progress:
+            found = evaluate(arguments.preset, arguments.count, progress=progress)
+        print(summary(found))
     return 0 if passed(found) else 1
 
 
