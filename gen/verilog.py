@@ -84,14 +84,16 @@ def emit(config: ArrayConfig, divisor: int | None = None) -> str:
 def verilog_of(config: ArrayConfig, *, divisor: int | None = None,
                progress: cache.Progress = cache.no_progress) -> str:
     """Return what :func:`emit` generates, from the cache if it was generated before."""
+    serial = () if divisor is None else (divisor,)
+
     def make(folder: Path) -> None:
         progress("Generating Verilog", 0, 0)
-        (folder / "oarlock.v").write_text(emit(config, divisor), encoding="utf-8")
+        (folder / "oarlock.v").write_text(emit(config, *serial), encoding="utf-8")
 
     # Not only the digest: what is wrong in hw/ while it is written must not be found again.
-    entry = cache.cached("verilog", cache.key_of(config.digest, divisor or "", *tool_versions().values()),
-                         make,
-                         sources=("hw/**/*.py", "gen/verilog.py"), progress=progress)
+    key = cache.key_of(config.digest, *serial, *tool_versions().values())
+    entry = cache.cached("verilog", key, make, sources=("hw/**/*.py", "gen/verilog.py"),
+                         progress=progress)
     return (entry / "oarlock.v").read_text(encoding="utf-8")
 
 
