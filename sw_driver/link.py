@@ -254,7 +254,7 @@ class Link:
             self._patience = 1.0
             while self._under_way and self._under_way[0].end <= ack:
                 self._under_way.popleft()
-        # The line keeps the order: a later frame has arrived and this one has not, so it never will.
+        # The line keeps the order: this frame, or a later one, has arrived and was of no use.
         if self._under_way and self._under_way[0].number <= echo:
             self._under_way.clear()
             self._next = self._acked
