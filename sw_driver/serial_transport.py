@@ -224,4 +224,4 @@ def _port_error(port: str, error: serial.SerialException) -> PortError:
                          "group (usually: sudo usermod -aG dialout $USER) and log in again")
     if error.errno:
         return PortError(f"Port {port} cannot be opened: {os.strerror(error.errno)}")
-    return PortError(f"Port {port} cannot be opened: {error}")
+    return PortError(f"Port {port} is no serial port, or does not work as one: {error}")
