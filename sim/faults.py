@@ -47,8 +47,6 @@ class FaultyLine:
     -------
     on_reset : callable
         Called for a ``reset``.
-    spacing : :class:`float`
-        May be changed; 0 is a good line.
     counts : :class:`~collections.Counter`
         Faults so far, by their kind.
     """
@@ -70,6 +68,23 @@ class FaultyLine:
         self._stalled = self._cut = self._unplugged = 0.0  # Until when.
         self._held = b""
 
+    def calm(self) -> None:
+        """Be a good line from now on, or as soon as what is wrong is over."""
+        self.spacing = 0
+        self._left = float("inf")
+        self._noise = 0
+
+    def storm(self, spacing: float) -> None:
+        """Be a bad line from now on."""
+        self.spacing = spacing
+        self._left = self._gap()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the port is there and bytes pass."""
+        return (not self._unplugged and not self._noise
+                and time.monotonic() > max(self._stalled, self._cut))
+
     @property
     def total(self) -> int:
         """Number of faults so far."""
@@ -79,8 +94,8 @@ class FaultyLine:
         """Return up to ``count`` bytes of the user, or what became of them."""
         now = time.monotonic()
         if self._unplugged and now >= self._unplugged:
-            self._unplugged = 0.0
             self.line.plug_in()
+            self._unplugged = 0.0
         if now < self._stalled:
             return b""
         data = self.line.read(count)
