@@ -53,7 +53,7 @@ def test_bytes_are_received(divisor, error, pause):
 
 
 def test_a_line_of_another_rate_is_not_received():
-    # The negative control: 10 % off, the stop bit is read as the last bit of data or the next start.
+    # The negative control: 10 % off, the stop bit is read where another bit is.
     data = [0x55, 0xAA, 0x0F] * 5
     assert receive(20, wave(data, 20 * 1.1)) != data
 
