@@ -59,9 +59,9 @@ def test_a_body_without_end_takes_no_memory() -> None:
 
 
 def test_wrong_fields() -> None:
-    with pytest.raises(ValueError, match="^Field session must be 16 bits, not 65536$"):
+    with pytest.raises(ValueError, match=r"^Field session must be 16 bits, not 65536$"):
         encode(Frame(session=65536))
-    with pytest.raises(ValueError, match="^Field count must be 8 bits, not 256$"):
+    with pytest.raises(ValueError, match=r"^Field count must be 8 bits, not 256$"):
         encode(Frame(words=(0,) * 256))
 
 
@@ -73,5 +73,5 @@ def test_divisors(clock: float, baud: float, divisor: int) -> None:
 
 @pytest.mark.parametrize(("clock", "baud"), [(10e6, 3e6), (20e6, 3e6), (13.5e6, 3e6)])
 def test_impossible_rates(clock: float, baud: float) -> None:
-    with pytest.raises(ValueError, match="^Baud rate must be within 2 % of the clock"):
+    with pytest.raises(ValueError, match=r"^Baud rate must be within 2 % of the clock"):
         uart_divisor(clock_hz=clock, baud=baud)

@@ -156,13 +156,13 @@ def test_send_window(depth, max_words, p_idle):
 
 @pytest.mark.parametrize("depth", [4, 24, 32768, 8.0])
 def test_wrong_depths(depth):
-    with pytest.raises(ValueError, match="^Depth must be a power of two from 8 to 16384, not"):
+    with pytest.raises(ValueError, match=r"^Depth must be a power of two from 8 to 16384, not"):
         ReceiveWindow(depth=depth)
-    with pytest.raises(ValueError, match="^Depth must be a power of two from 8 to 16384, not"):
+    with pytest.raises(ValueError, match=r"^Depth must be a power of two from 8 to 16384, not"):
         SendWindow(depth=depth, max_words=1)
 
 
 @pytest.mark.parametrize("max_words", [0, 256])
 def test_wrong_frames(max_words):
-    with pytest.raises(ValueError, match="^Words of a frame must be 1 to 255, not"):
+    with pytest.raises(ValueError, match=r"^Words of a frame must be 1 to 255, not"):
         SendWindow(depth=8, max_words=max_words)

@@ -110,5 +110,5 @@ def test_bytes_are_sent(divisor, p_idle):
 @pytest.mark.parametrize("component", [UartReceiver, UartTransmitter])
 @pytest.mark.parametrize("divisor", [3, 65536, 4.5])
 def test_wrong_divisors(component, divisor):
-    with pytest.raises(ValueError, match="^Divisor must be a whole number from 4 to 65535, not"):
+    with pytest.raises(ValueError, match=r"^Divisor must be a whole number from 4 to 65535, not"):
         component(divisor=divisor)

@@ -23,7 +23,7 @@ TIMEOUT = 2.0
 HANG = 60.0
 
 #: What bytes alone can suffer; a driver has to get over it.
-BYTES = {kind: KINDS[kind] for kind in ("flip", "drop", "double", "insert", "noise", "stall", "cut")}
+BYTES = {kind: weight for kind, weight in KINDS.items() if kind not in ("reset", "unplug")}
 
 #: What a driver may say about everything else.
 REPORTS = (errors.LinkLost, errors.DeviceReset, errors.LinkTimeout, errors.NoDevice,
@@ -112,16 +112,23 @@ def test_without_its_checks_the_driver_would_be_wrong(tmp_path: Path,
         return honest((content + crc).replace(b"}", b"}]").replace(b"~", b"}^"))
 
     monkeypatch.setattr("oarlock.hw.link_isa.parse", gullible)
+    wrong = 0
     with serial_board(tmp_path / "port", seed=4, kinds={"flip": 1}) as board:
-        with pytest.raises((AssertionError, errors.ProtocolError, errors.WrongVersion,
-                            errors.DeviceError, errors.WrongConfiguration)):
-            wanted, rng = example(), np.random.default_rng(4)
-            board.line.storm(300)
-            for _ in range(100):
-                try:
-                    converse(board.port, wanted, rng, 4)
-                except (errors.LinkTimeout, errors.DeviceReset, errors.NoDevice):
-                    pass
+        wanted = example()
+        for _ in range(60):
+            board.line.calm()
+            try:
+                with Session(SerialTransport(board.port, timeout=TIMEOUT),
+                             wanted.program) as session:
+                    session.load()
+                    board.line.storm(150)
+                    for x, expected in zip(wanted.inputs, wanted.outputs, strict=True):
+                        wrong += not np.array_equal(session.infer(x).ravel(), expected.ravel())
+            except errors.DriverError:
+                pass
+            if wrong:
+                break
+    assert wrong
 
 
 def test_faults_are_of_their_seed() -> None:
@@ -139,7 +146,7 @@ def test_faults_are_of_their_seed() -> None:
 
     assert damaged(1, 100) == damaged(1, 100) != damaged(2, 100)
     assert damaged(1, 0) == bytes(3000)
-    with pytest.raises(ValueError, match="^Faults must be of flip, .*, not 'fire'$"):
+    with pytest.raises(ValueError, match=r"^Faults must be of flip, .*, not 'fire'$"):
         FaultyLine(Quiet(), seed=1, spacing=1, kinds={"fire": 1})
-    with pytest.raises(ValueError, match="^Spacing must be positive or 0, not -1$"):
+    with pytest.raises(ValueError, match=r"^Spacing must be positive or 0, not -1$"):
         FaultyLine(Quiet(), seed=1, spacing=-1)
