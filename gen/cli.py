@@ -251,26 +251,24 @@ def emulate(
 
     Runs until it is interrupted.
     """
-    from ..boards.link_table import LINKS
+    from ..boards.link_table import board_named
     from ..sim.emulate import emulate as run_emulator
     from .errors import OarlockError
 
     if (board is None) == (preset is None):
         raise OarlockError("emulate needs either --board or --preset")
-    if board is not None and board not in LINKS:
-        raise OarlockError(f"board must be one of {', '.join(LINKS)}, not {board!r}")
-    entry = None if board is None else LINKS[board]
-    name = entry.preset if entry is not None else str(preset)
+    default_clock, default_baud = 60_000_000, 3_000_000
+    if board is not None:
+        found = board_named(board)
+        default_clock, default_baud = found.clock_hz, found.baud
+    name = board or str(preset)
     _check_folder(link)
     with _progress() as progress:
-        def say(text: str) -> None:
-            print(text, flush=True)
-
         run_emulator(
-            _config(name, config, dataflow), name=board or name, preset=name,
-            clock_hz=clock or (entry.clock_hz if entry is not None else 60_000_000),
-            baud=baud or (entry.baud if entry is not None else 3_000_000),
-            link=link, faults=faults, seed=seed, progress=progress, say=say)
+            _config(name, config, dataflow), name=name,
+            clock_hz=clock or default_clock, baud=baud or default_baud,
+            link=link, faults=faults, seed=seed, progress=progress,
+            say=lambda text: print(text, flush=True))
 
 
 @app.command()
