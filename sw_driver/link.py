@@ -138,13 +138,16 @@ class Link:
         flags = Flags(0)
         if self._rewind:
             flags |= Flags.REWIND
-        if (late and (waiting or len(self._words))) or self._number - self._echo >= ASK_AFTER:
+        if late and (waiting or len(self._words)):
             flags |= Flags.POLL
         words = self._payload()
         if len(words):
             flags &= ~Flags.POLL  # It is answered anyway.
-        elif not flags and self._expected - self._told < self._full:
-            return b""
+        elif not flags:
+            if self._expected - self._told < self._full:
+                return b""
+            if self._number - self._echo >= ASK_AFTER:
+                flags |= Flags.POLL
         # So many frames without any answer: whoever waits has a deadline.
         if self._number - self._echo >= STOP_AFTER:
             return b""
@@ -177,9 +180,9 @@ class Link:
             self._rewound = self._number
         if payload or flags:
             self._asked[self._number] = now
-            late = now >= self._ask_at
-            self._patience = min(2 * self._patience, 64.0) if late else self._patience
             self._ask_at = now + self._interval()
+            if flags & Flags.POLL:
+                self._patience = min(2 * self._patience, 64.0)
         self._told = self._expected
         return link_isa.encode(Frame(
             flags=int(flags), number=self._number & 0xFF, session=self.session,
