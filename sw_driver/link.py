@@ -56,8 +56,8 @@ class Link:
         The device is in a session of this very number already: another must be opened.
     frames : :class:`int`
         Good frames received, of whatever session.
-    damaged : :class:`int`
-        Damaged frames received.
+    damaged, echoes : :class:`int`
+        Damaged frames received; frames that only a host sends.
     errors : :class:`int`
         Damaged frames that the device has received, modulo 256.
     resent : :class:`int`
@@ -71,7 +71,7 @@ class Link:
             raise ValueError(f"Session must be 1 to 65535, not {session!r}")
         self.session = session
         self.is_open = self.stale = False
-        self.frames = self.errors = self.resent = self.progress = 0
+        self.frames = self.echoes = self.errors = self.resent = self.progress = 0
         self._decoder = link_isa.FrameDecoder()
 
         # Words to the device, from position _acked on.
@@ -214,7 +214,9 @@ class Link:
             if frame.version != link_isa.LINK_VERSION:
                 raise WrongVersion(f"Device speaks version {frame.version} of the link, "
                                    f"this driver {link_isa.LINK_VERSION}")
-            if self.is_open:
+            if frame.flags:
+                self.echoes += 1  # No device has any: this is a frame of ours.
+            elif self.is_open:
                 self._take_frame(frame, now)
             elif frame.session == self.session:
                 # Whatever came before this is of another session, whatever comes now is of this.

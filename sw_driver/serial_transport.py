@@ -185,6 +185,8 @@ class SerialTransport(Transport):
                 if not before + link.frames:
                     raise NoDevice(f"What answers on {self.port} is no Oarlock device, or its baud "
                                    f"rate is not {self.baud}")
+                if link.echoes:
+                    raise NoDevice(f"What answers on {self.port} is an echo")
                 raise NoDevice(f"Device on {self.port} opens no session")
             self._pump(LOOK, waiting=True)
 
