@@ -10,8 +10,9 @@ import numpy as np
 from ..hw import isa
 from ..sim.reference import Rounding
 from .config import ArrayConfig
+from .dataflow import dataflow_of
 from .graph import Graph, image_shape
-from .lower import FilterWrite, filter_writes, lower_conv, parameter_entries
+from .lower import FilterWrite, parameter_entries
 from .plan import MemoryPlan, Piece
 from .residency import LayerPlan
 from .tiles import piece_weights, requantization, vector_descriptors, whole
@@ -292,7 +293,7 @@ class Emitter:
     def _length(self, job: _Job) -> int:
         """Return the program words of a job."""
         if job.plan.mapping is not None:
-            return isa.conv_words(self.config.rows, self.config.cols)
+            return self.config.descriptor_lengths[dataflow_of(self.config).kind]
         return sum(map(len, self._descriptors(job, 0, 0)))
 
     def _descriptors(self, job: _Job, filter_base: int, parameter_base: int) -> list[list[int]]:
@@ -302,7 +303,7 @@ class Emitter:
             return [isa.pack(isa.VECTOR_FIELDS, fields) for fields in vector_descriptors(
                 task, tensors, self.rounding, part.box, part.boxes, part.sources, part.target)]
         assert part.shape is not None
-        descriptor = lower_conv(
+        descriptor = dataflow_of(self.config).lower_conv(
             job.plan.mapping.adapted(part.shape), self.config,
             requantization(task, tensors, self.rounding), in_base=part.sources[0].address,
             out_base=part.target.address, filter_base=filter_base, parameter_base=parameter_base,
@@ -315,8 +316,8 @@ class Emitter:
         key = plan.tiling.index, part.box[2], channels
         if key not in self.images:
             weights = piece_weights(plan.tiling.task, part.box[2], channels)
-            self.images[key] = filter_writes(plan.mapping.adapted(part.shape), self.config,
-                                             weights)
+            self.images[key] = dataflow_of(self.config).filter_writes(
+                plan.mapping.adapted(part.shape), self.config, weights)
         for write in self.images[key]:
             steps.write(isa.Memory.FILTER, write.block << 24 | base,
                         write.data.view("<u4").ravel(), operand=write.columns)

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..sim.reference import Rounding
 from .config import ArrayConfig
+from .conv_shape import conv_shape
+from .dataflow import dataflow_of
 from .emit import Emitter
 from .graph import Graph, image_shape, prepare
-from .mapping import bound_cycles, conv_shape
 from .network import Network
 from .plan import plan_memory
 from .residency import LayerPlan, plan_layers
@@ -111,7 +112,8 @@ def _layers(graph: Graph, plans: list[LayerPlan], config: ArrayConfig) -> list[d
     texts = {plan.tiling.task.position: plan.text for plan in plans}
     return [
         {"name": layer.name, "op": layer.op, "macs": layer.macs(graph.tensors),
-         "bound_cycles": (bound_cycles(conv_shape(layer, graph.tensors), config)
+         "bound_cycles": (dataflow_of(config).bound_cycles(
+              conv_shape(layer, graph.tensors), config)
                           if layer.weights is not None else 0),
          "mapping": texts.get(position, ""), "runs_on": runs_on}
         for position, (layer, runs_on) in enumerate(
