@@ -64,7 +64,7 @@ class ParameterLoader(wiring.Component):
 
         m.submodules.nest = nest = LoopNest(
             loops={"slot": 16, "block": 8, "tile": 16},
-            quantities={"entry": (16, ["slot", "tile"])})
+            quantities={"entry": (16, ["slot", "tile"])}, indexed=["slot", "block"])
         m.d.comb += [
             nest.start.eq(self.start),
             nest.count_slot.eq(conv.run_full),
