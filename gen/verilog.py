@@ -36,16 +36,21 @@ def _builtin_yosys() -> Iterator[None]:
             os.environ["AMARANTH_USE_YOSYS"] = before
 
 
-def netlist(config: ArrayConfig) -> str:
-    """Return the design as RTLIL, modules that have many instances once."""
+def netlist(config: ArrayConfig, divisor: int | None = None) -> str:
+    """Return the design as RTLIL, modules that have many instances once.
+
+    With a ``divisor`` it has a serial link in place of streams, with so many cycles a bit.
+    """
     from amaranth.back import rtlil
     from amaranth.hdl import ClockDomain, Fragment, Value
 
+    from ..hw.serial_module import SerialModule
     from ..hw.shared import SharedModules
     from ..hw.top import Top
 
     shared = SharedModules()
-    texts = [rtlil.convert(Top(config), name=TOP, platform=shared, emit_src=False)]
+    top = Top(config) if divisor is None else SerialModule(config, divisor=divisor)
+    texts = [rtlil.convert(top, name=TOP, platform=shared, emit_src=False)]
     # Converting one may add those that it is made of.
     while len(texts) <= len(shared.components):
         name, component = list(shared.components.items())[len(texts) - 1]
@@ -60,12 +65,12 @@ def netlist(config: ArrayConfig) -> str:
     return "".join(texts)
 
 
-def emit(config: ArrayConfig) -> str:
+def emit(config: ArrayConfig, divisor: int | None = None) -> str:
     """Generate the Verilog: the same bytes for the same configuration, on every machine."""
     from amaranth.back import verilog
 
     # No memory is read before it is written: initialisers of zeros would be most of the text.
-    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", "", netlist(config),
+    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", "", netlist(config, divisor),
                   flags=re.MULTILINE | re.DOTALL)
     with _builtin_yosys():
         text = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
@@ -76,15 +81,19 @@ def emit(config: ArrayConfig) -> str:
     return text
 
 
-def verilog_of(config: ArrayConfig, *, progress: cache.Progress = cache.no_progress) -> str:
+def verilog_of(config: ArrayConfig, *, divisor: int | None = None,
+               progress: cache.Progress = cache.no_progress) -> str:
     """Return what :func:`emit` generates, from the cache if it was generated before."""
+    serial = () if divisor is None else (divisor,)
+
     def make(folder: Path) -> None:
         progress("Generating Verilog", 0, 0)
-        (folder / "oarlock.v").write_text(emit(config), encoding="utf-8")
+        (folder / "oarlock.v").write_text(emit(config, *serial), encoding="utf-8")
 
     # Not only the digest: what is wrong in hw/ while it is written must not be found again.
-    entry = cache.cached("verilog", cache.key_of(config.digest, *tool_versions().values()), make,
-                         sources=("hw/**/*.py", "gen/verilog.py"), progress=progress)
+    key = cache.key_of(config.digest, *serial, *tool_versions().values())
+    entry = cache.cached("verilog", key, make, sources=("hw/**/*.py", "gen/verilog.py"),
+                         progress=progress)
     return (entry / "oarlock.v").read_text(encoding="utf-8")
 
 

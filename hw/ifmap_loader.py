@@ -90,19 +90,27 @@ class IfmapLoader(wiring.Component):
                 "column": (signed(26), ["t", "x", "q_block", "q"]),
                 "tag": (8, ["y", "block", "q_block"]),
                 "left": (signed(18), ["t", "block", "c_chunk", "tile"]),
-            })
+            },
+            alternatives=["t", "y", "x"])
 
         # A window slides only if it stays in the scratchpad, that is, if the step is one pass.
         one_pass  = Signal()
         whole     = Signal()
         last_c    = nest.last_c_chunk
+        # The descriptor holds before the first beat, so what it implies can be a register.
+        m.d.sync += one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1))
         m.d.comb += [
-            one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1)),
             whole.eq(nest.first_q | ~one_pass),
             nest.start.eq(self.start),
-            nest.count_t.eq(Mux(last_c, conv.t_count_last, conv.t_count)),
-            nest.count_y.eq(Mux(nest.last_strip, conv.y_count_last, conv.y_count)),
-            nest.count_x.eq(Mux(whole, conv.x_first, conv.x_next)),
+            nest.count_t.eq(conv.t_count),
+            nest.other_t.eq(conv.t_count_last),
+            nest.choose_t.eq(last_c),
+            nest.count_y.eq(conv.y_count),
+            nest.other_y.eq(conv.y_count_last),
+            nest.choose_y.eq(nest.last_strip),
+            nest.count_x.eq(conv.x_next),
+            nest.other_x.eq(conv.x_first),
+            nest.choose_x.eq(whole),
             nest.count_block.eq(conv.block_count),
             nest.count_q_block.eq(conv.q_block_count),
             nest.count_c_chunk.eq(conv.c_chunks),
@@ -152,14 +160,32 @@ class IfmapLoader(wiring.Component):
         used    = Signal(range(self.ifmap_depth + 1))
         start   = Signal(range(self.ifmap_depth))
         beat    = Signal()
+        used_next = Signal.like(used)
+
+        # Whether a pass fits, for each of the kinds of pass: which one is next is known too late.
+        def fits(count, name):
+            result = Signal(name=f"fits_{name}", init=1)
+            with m.If(self.start):
+                # Nothing is in use, and a pass that did not fit at all would wait for ever.
+                m.d.sync += result.eq(1)
+            with m.Else():
+                m.d.sync += result.eq(used_next + count[:len(used)] <= self.ifmap_depth)
+            return result
+
+        def of_kind(first, last, next):
+            return Mux(whole, Mux(last_c, last, first), next)
+
         m.d.comb += [
-            entries.eq(Mux(whole, Mux(last_c, conv.k_count_last, conv.k_count), conv.entries_next)),
-            beat.eq(self.busy & (~first_beat | (used + entries <= self.ifmap_depth))),
+            entries.eq(of_kind(conv.k_count, conv.k_count_last, conv.entries_next)),
+            beat.eq(self.busy & (~first_beat | of_kind(
+                fits(conv.k_count, "count"), fits(conv.k_count_last, "last"),
+                fits(conv.entries_next, "next")))),
             nest.advance.eq(beat),
             last_beat.eq(nest.last_t & nest.last_y & nest.last_x & nest.last_block
                          & nest.last_q_block),
         ]
-        m.d.sync += used.eq(used + Mux(beat & first_beat, entries, 0) - self.release)
+        m.d.comb += used_next.eq(used + Mux(beat & first_beat, entries, 0) - self.release)
+        m.d.sync += used.eq(used_next)
         with m.If(beat):
             m.d.sync += first_beat.eq(last_beat)
             with m.If(last_beat):
@@ -170,21 +196,23 @@ class IfmapLoader(wiring.Component):
         with m.If(self.start):
             m.d.sync += self.busy.eq(1)
 
-        # Addresses to activations.
+        # Addresses to activations. Bytes to the edges of the image: of the first column, and of
+        # columns moved by ``x_skip``.
         sideband = data.StructLayout({"sync": 1, "start": range(self.ifmap_depth), "tag": 8})
         m.submodules.reader = reader = IfmapReader(
             word_bytes=self.word_bytes, read_latency=self.read_latency, sideband=sideband)
-        skip = Signal(24)
+        skip_left, skip_right = (Signal(signed(26), name=f"skip_{side}")
+                                 for side in ("left", "right"))
+        m.d.sync += [skip_left.eq(-conv.x_skip), skip_right.eq(conv.x_limit - conv.x_skip)]
         m.d.comb += [
-            skip.eq(Mux(whole, 0, conv.x_skip)),
             reader.zero_point.eq(conv.zero_point_in),
             reader.fold.eq(conv.fold),
-            reader.x_limit.eq(conv.x_limit),
             reader.y_limit.eq(conv.y_limit),
             reader.i.valid.eq(beat),
-            reader.i.address.eq(nest.value_address + skip),
+            reader.i.address.eq(nest.value_address + Mux(whole, 0, conv.x_skip)),
             reader.i.row.eq(nest.value_row),
-            reader.i.column.eq(nest.value_column + skip),
+            reader.i.to_left.eq(Mux(whole, 0, skip_left) - nest.value_column),
+            reader.i.to_right.eq(Mux(whole, conv.x_limit, skip_right) - nest.value_column),
             reader.i.left.eq(nest.value_left),
             reader.i.sideband.sync.eq(first_beat),
             reader.i.sideband.start.eq(start),

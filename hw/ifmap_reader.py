@@ -28,12 +28,12 @@ class IfmapReader(wiring.Component):
 
     Members
     -------
-    zero_point, fold, x_limit, y_limit : ``In``
+    zero_point, fold, y_limit : ``In``
         Of the descriptor; stable while words are about. With ``fold`` the bytes of a word are
         consecutive along the columns too, and each is tested against the edges of the image.
     i : ``In(StructLayout)``
-        ``valid``; the ``address``; the ifmap ``row``; the ``column`` in bytes; ``left``, the number
-        of channels from the first byte on; ``sideband``.
+        ``valid``; the ``address``; the ifmap ``row``; ``to_left`` and ``to_right``, bytes up to the
+        edges of the image; ``left``, the number of channels from the first byte on; ``sideband``.
     read_enable, read_address, read_data
         Port of the global buffer.
     o : ``Out(StructLayout)``
@@ -51,11 +51,10 @@ class IfmapReader(wiring.Component):
         super().__init__({
             "zero_point": In(signed(8)),
             "fold": In(1),
-            "x_limit": In(24),
             "y_limit": In(16),
             "i": In(data.StructLayout({
-                "valid": 1, "address": 24, "row": signed(18), "column": signed(26),
-                "left": signed(18), "sideband": sideband})),
+                "valid": 1, "address": 24, "row": signed(18), "to_left": signed(26),
+                "to_right": signed(26), "left": signed(18), "sideband": sideband})),
             "read_enable": Out(1),
             "read_address": Out(24),
             "read_data": In(8).array(word_bytes),
@@ -81,26 +80,23 @@ class IfmapReader(wiring.Component):
         def clamp(value):
             return Mux(value < 0, 0, Mux(value > W, W, value))
 
+        def lanes(count):
+            return Mux(self.fold, clamp(count), Mux(count > 0, W, 0))
+
         # The address, and the range of byte lanes that hold image and channels.
         range_layout = data.StructLayout({
             "in_rows": 1, "low": range(W + 1), "high": range(W + 1), "left": range(W + 1),
             "sideband": self.sideband})
         s1_valid, s1 = Signal(), Signal(range_layout, reset_less=True)
-        row, column = self.i.row, self.i.column
         m.d.sync += [
             s1_valid.eq(self.i.valid),
             self.read_address.eq(self.i.address),
-            s1.in_rows.eq((row >= 0) & (row < self.y_limit)),
+            s1.in_rows.eq((self.i.row >= 0) & (self.i.row < self.y_limit)),
+            s1.low.eq(lanes(self.i.to_left)),
+            s1.high.eq(lanes(self.i.to_right)),
             s1.left.eq(clamp(self.i.left)),
             s1.sideband.eq(self.i.sideband),
         ]
-        with m.If(self.fold):
-            m.d.sync += [s1.low.eq(clamp(-column)), s1.high.eq(clamp(self.x_limit - column))]
-        with m.Else():
-            m.d.sync += [
-                s1.low.eq(Mux(column < 0, W, 0)),
-                s1.high.eq(Mux(column < self.x_limit, W, 0)),
-            ]
         m.d.comb += self.read_enable.eq(s1_valid)
 
         # Beside the buffer's own latency.

@@ -78,7 +78,7 @@ class ParameterLoader(wiring.Component):
 
         m.submodules.nest = nest = LoopNest(
             loops={"slot": 16, "block": 8, "tile": 16, "group": 16},
-            quantities={"entry": (16, ["slot", "tile", "group"])})
+            quantities={"entry": (16, ["slot", "tile", "group"])}, indexed=["slot", "block"])
         m.d.comb += [
             nest.start.eq(self.start),
             nest.count_slot.eq(self.slots),

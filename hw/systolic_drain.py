@@ -72,12 +72,16 @@ class SystolicDrain(wiring.Component):
             quantities={
                 "address": (24, ["group", "q", "p", "q_tile", "p_tile", "block", "tile"]),
                 "column": (6, ["group"]),
-            })
+            }, indexed=["group"], alternatives=["q", "p"])
         m.d.comb += [
             nest.start.eq(self.start),
             nest.count_group.eq(conv.group_count),
-            nest.count_q.eq(Mux(nest.last_q_tile, conv.q_last, conv.q_count)),
-            nest.count_p.eq(Mux(nest.last_p_tile, conv.p_last, conv.p_count)),
+            nest.count_q.eq(conv.q_count),
+            nest.other_q.eq(conv.q_last),
+            nest.choose_q.eq(nest.last_q_tile),
+            nest.count_p.eq(conv.p_count),
+            nest.other_p.eq(conv.p_last),
+            nest.choose_p.eq(nest.last_p_tile),
             nest.count_q_tile.eq(conv.q_tiles),
             nest.count_p_tile.eq(conv.p_tiles),
             nest.count_block.eq(conv.block_count),

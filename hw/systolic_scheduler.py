@@ -154,11 +154,15 @@ class SystolicScheduler(wiring.Component):
                 "address": (24, ["q", "p", "x", "y", "c", "q_tile", "p_tile", "tile"]),
                 "row": (signed(18), ["p", "y", "p_tile"]),
                 "column": (signed(26), ["q", "x", "c", "q_tile"]),
-            })
+            }, alternatives=["q", "p"])
         m.d.comb += [
             nest.start.eq(self.start),
-            nest.count_q.eq(Mux(nest.last_q_tile, conv.q_last, conv.q_count)),
-            nest.count_p.eq(Mux(nest.last_p_tile, conv.p_last, conv.p_count)),
+            nest.count_q.eq(conv.q_count),
+            nest.other_q.eq(conv.q_last),
+            nest.choose_q.eq(nest.last_q_tile),
+            nest.count_p.eq(conv.p_count),
+            nest.other_p.eq(conv.p_last),
+            nest.choose_p.eq(nest.last_p_tile),
             nest.count_x.eq(conv.s_count),
             nest.count_y.eq(conv.r_count),
             nest.count_c.eq(conv.c_count),

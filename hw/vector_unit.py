@@ -32,19 +32,29 @@ def _walk(m, name, *, start, advance, base, loops):
     """
     left = [Signal(count.shape(), name=f"{name}_left_{n}") for n, (count, _, _) in enumerate(loops)]
     at   = [Signal(base.shape(), name=f"{name}_at_{n}") for n in range(len(loops))]
-    ends = [left[n] <= unit for n, (_, _, unit) in enumerate(loops)]
+    ends = [Signal(name=f"{name}_ends_{n}") for n in range(len(loops))]
     last = [Cat(ends[:n + 1]).all() for n in range(len(loops))]
 
-    # Where the loops inside go on from if this loop, or one outside, steps.
-    moved = base
-    for n, (count, step, unit) in reversed([*enumerate(loops)]):
-        after = Signal(base.shape(), name=f"{name}_after_{n}")
-        m.d.comb += after.eq(Mux(ends[n], moved, at[n] + step))
+    # Exactly one loop steps, unless all of them start over.
+    onto, adds = base & last[-1].replicate(len(base)), C(0)
+    for n, (_, step, _) in enumerate(loops):
+        steps = Signal(name=f"{name}_steps_{n}")
+        m.d.comb += steps.eq((last[n - 1] if n else 1) & ~ends[n])
+        onto |= at[n] & steps.replicate(len(base))
+        adds |= step & steps.replicate(len(base))
+    moved = Signal(base.shape(), name=f"{name}_moved")
+    m.d.comb += moved.eq(onto + adds)
+
+    for n, (count, _, unit) in enumerate(loops):
         with m.If(start):
-            m.d.sync += [left[n].eq(count), at[n].eq(base)]
+            m.d.sync += [left[n].eq(count), ends[n].eq(count <= unit), at[n].eq(base)]
         with m.Elif(advance & (last[n - 1] if n else 1)):
-            m.d.sync += [left[n].eq(Mux(ends[n], count, left[n] - unit)), at[n].eq(after)]
-        moved = after
+            m.d.sync += at[n].eq(moved)
+            with m.If(ends[n]):
+                m.d.sync += [left[n].eq(count), ends[n].eq(count <= unit)]
+            with m.Else():
+                # Decided here, a comparison ahead of the decisions that hang on it.
+                m.d.sync += [left[n].eq(left[n] - unit), ends[n].eq(left[n] <= 2 * unit)]
 
     return at[0], left, last
 

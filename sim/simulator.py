@@ -155,7 +155,7 @@ def _load(path: Path) -> ctypes.CDLL:
     return library
 
 
-def build(verilog: str, *, waves: str = "",
+def build(verilog: str, *, waves: str = "", harness: Path = HARNESS,
           progress: cache.Progress = cache.no_progress) -> Path:
     """Return the library of a design, built if it is not in the cache.
 
@@ -165,6 +165,8 @@ def build(verilog: str, *, waves: str = "",
         Text with a module ``oarlock`` that has the accelerator's ports.
     waves : :class:`str`
         Ending of :data:`WAVE_FORMATS` for a (slower) build that can write such a file.
+    harness : :class:`~pathlib.Path`
+        C++ source of the library's functions.
     progress : :data:`oarlock.gen.cache.Progress`
         Told what is being done, from this thread.
 
@@ -180,11 +182,11 @@ def build(verilog: str, *, waves: str = "",
         flags.append(WAVE_FORMATS[waves])
         defines.append(f"-DOARLOCK_{waves[1:].upper()}")
         _check_headers(waves)
-    key = cache.key_of(verilog, tool.version, HARNESS.read_bytes(), *flags, *defines,
+    key = cache.key_of(verilog, tool.version, harness.read_bytes(), *flags, *defines,
                        *COMPILER_FLAGS, *LINKER_FLAGS, *OPTIMIZATION, platform.machine())
 
     def make(folder: Path) -> None:
-        _build(folder, tool, verilog, flags, defines, progress)
+        _build(folder, tool, verilog, harness, flags, defines, progress)
 
     return cache.cached("simulator", key, make, progress=progress) / LIBRARY
 
@@ -201,12 +203,12 @@ def _check_headers(waves: str) -> None:
                         "with: apt-get install liblz4-dev zlib1g-dev")
 
 
-def _build(folder: Path, tool: VerilatorTool, verilog: str, flags: list[str],
+def _build(folder: Path, tool: VerilatorTool, verilog: str, harness: Path, flags: list[str],
            defines: list[str], progress: cache.Progress) -> None:
     work = folder / "build"
     work.mkdir()
     (work / "oarlock.v").write_text(verilog, encoding="utf-8")
-    shutil.copy(HARNESS, work / "harness.cpp")
+    shutil.copy(harness, work / "harness.cpp")
     progress("Verilating", 0, 0)
     _run([str(tool.path), *flags, "-CFLAGS", " ".join([*COMPILER_FLAGS, *defines]),
           "-LDFLAGS", " ".join(LINKER_FLAGS), "-o", LIBRARY, "oarlock.v", "harness.cpp"],

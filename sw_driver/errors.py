@@ -6,8 +6,8 @@ from ..hw import isa
 
 
 __all__ = [
-    "DeviceError", "DriverError", "LinkTimeout", "NoDevice", "ProgramError", "ProtocolError",
-    "WrongConfiguration", "WrongVersion",
+    "DeviceError", "DeviceReset", "DriverError", "LinkLost", "LinkTimeout", "NoDevice", "PortBusy",
+    "PortError", "ProgramError", "ProtocolError", "WrongConfiguration", "WrongVersion",
 ]
 
 
@@ -17,6 +17,22 @@ class DriverError(Exception):
 
 class ProgramError(DriverError):
     """A program file that cannot be read, is damaged, or has another format or version."""
+
+
+class PortError(DriverError):
+    """The port cannot be opened: there is none, or it may not be used."""
+
+
+class PortBusy(PortError):
+    """Another process has the port."""
+
+
+class LinkLost(DriverError):
+    """The port went away: the cable was pulled, or the bridge on the board lost power."""
+
+
+class DeviceReset(DriverError):
+    """The device no longer knows the session: it was started again, or another host opened one."""
 
 
 class NoDevice(DriverError):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from ..hw import isa
-from .errors import (
-    DeviceError,
-    DriverError,
-    LinkTimeout,
-    NoDevice,
-    ProtocolError,
-    WrongConfiguration,
-    WrongVersion,
-)
+from .batch import Batch, answer_header, check_header
+from .errors import DriverError, LinkTimeout, NoDevice, WrongConfiguration, WrongVersion
 from .program import Program, Step
 from .transport import Transport
 
@@ -30,88 +22,6 @@ READ_LIMIT = 0xFFFF
 #: Deadlines, in device cycles: of an answer that needs no run, and of runs by what they compute.
 ANSWER_CYCLES = 1_000_000
 CYCLES_PER_BOUND = 64
-
-Handler = Callable[[np.ndarray], None]
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """Expected first words, one a command, and the payload after the last of them."""
-
-    headers: np.ndarray
-    payload: int = 0
-    then: Handler | None = None
-
-
-def _header(opcode: int, payload: int = 0) -> int:
-    return isa.RESPONSE_SYNC << 24 | opcode << 20 | isa.Status.OK << 16 | payload
-
-
-def _name(opcode: int) -> str:
-    return isa.Opcode(opcode).name if opcode in [*isa.Opcode] else f"opcode {opcode}"
-
-
-def _check_header(word: int, expected: int) -> None:
-    """Raise what is wrong with the first word of an answer, if anything is."""
-    sync, opcode, status, payload = isa.response_fields(word)
-    _, wanted, _, wanted_payload = isa.response_fields(expected)
-    if sync != isa.RESPONSE_SYNC:
-        raise ProtocolError(f"Answer to {_name(wanted)} begins with {word:#010x}, which is none")
-    if status != isa.Status.OK:
-        raise DeviceError(_name(wanted), status)
-    if opcode != wanted:
-        raise ProtocolError(f"Answer to {_name(wanted)} came as one to {_name(opcode)}")
-    if payload != wanted_payload:
-        raise ProtocolError(f"Answer to {_name(wanted)} has {payload} words, "
-                            f"not {wanted_payload}")
-
-
-class _Batch:
-    """Commands that go out together, and what is expected in return."""
-
-    def __init__(self) -> None:
-        self.words: list[np.ndarray] = []
-        self.answers: list[_Answer] = []
-        self.sent = 0
-        self.wanted = 0
-
-    def add(self, words: np.ndarray, opcodes: np.ndarray, payload: int = 0,
-            then: Handler | None = None) -> None:
-        """Append commands; only the last may have a payload."""
-        headers = _header(0) | opcodes.astype(np.uint32) << 20
-        headers[-1] |= payload
-        self.words.append(words)
-        self.answers.append(_Answer(headers, payload, then))
-        self.sent += len(words)
-        self.wanted += len(headers) + payload
-
-    def command(self, opcode: isa.Opcode, payload: int = 0, then: Handler | None = None, *,
-                memory: int = 0, address: int = 0, count: int = 0,
-                data: np.ndarray | None = None) -> None:
-        """Append one command."""
-        words = np.array(isa.command(opcode, memory=memory, address=address, count=count),
-                         dtype=np.uint32)
-        if data is not None:
-            words = np.concatenate([words, data])
-        self.add(words, np.array([opcode]), payload, then)
-
-    def check(self, received: np.ndarray) -> None:
-        """Compare what came with what was expected, and hand payloads on."""
-        position = 0
-        for answer in self.answers:
-            headers = received[position:position + len(answer.headers)]
-            wrong = np.flatnonzero(headers != answer.headers[:len(headers)])
-            if wrong.size:
-                _check_header(int(headers[wrong[0]]), int(answer.headers[wrong[0]]))
-            position += len(answer.headers)
-            payload = received[position:position + answer.payload]
-            position += answer.payload
-            if position > len(received):
-                missing = answer.headers[min(len(headers), len(answer.headers) - 1)]
-                raise LinkTimeout(f"Answer to {_name(isa.response_fields(int(missing))[1])} did "
-                                  f"not come: {len(received)} of {self.wanted} words did")
-            if answer.then is not None:
-                answer.then(payload)
 
 
 def identify(transport: Transport) -> dict[str, int]:
@@ -135,7 +45,7 @@ def identify(transport: Transport) -> dict[str, int]:
         if len(received) > 2 and received[2] != isa.VERSION:
             raise WrongVersion(f"Device speaks version {received[2]} of the interface, "
                                f"this driver {isa.VERSION}")
-    _check_header(int(received[0]), _header(isa.Opcode.INFO, fields))
+    check_header(int(received[0]), answer_header(isa.Opcode.INFO, fields))
     if len(received) < 1 + fields:
         raise LinkTimeout(f"Answer to INFO did not come: {len(received)} of {1 + fields} words did")
     return dict(zip(isa.INFO_FIELDS, map(int, received[1:]), strict=True))
@@ -205,7 +115,11 @@ class Session:
 
     def load(self) -> None:
         """Send what all inferences need: weights, parameters, descriptors."""
-        self._run(self.program.setup, self._tensors(), {})
+        run = _Run(self, self.program.setup)
+        while run.batch is not None:
+            self._exchange(run.batch)
+            run.advance()
+        self.words_sent, self.words_received = run.sent, run.received
 
     def infer(self, x: np.ndarray) -> np.ndarray:
         """Run one inference.
@@ -227,20 +141,69 @@ class Session:
         DriverError
             If anything goes wrong.
         """
-        source, target = self.program.input, self.program.output
+        source = self.program.input
         if x.dtype != np.int8 or x.shape not in (source.shape, source.shape[1:]):
             raise ValueError(f"Input must be int8 of shape {source.shape}, "
                              f"not {x.dtype} of shape {x.shape}")
-        tensors = self._tensors()
-        tensors[source.name][...] = x.reshape(tensors[source.name].shape)
-        ends: dict[int, int] = {}
-        self._run(self.program.inference, tensors, ends)
+        return self.infer_batch(x.reshape(source.shape))
+
+    def infer_batch(self, batch: np.ndarray,
+                    each: Callable[[int], None] | None = None) -> np.ndarray:
+        """Run inferences one after the other, the next input sent while one is computed.
+
+        A serial link takes as much ahead as the device has room for in its window: a whole input,
+        if it is a small one. :attr:`last_cycles` and the like are the last inference's.
+
+        Parameters
+        ----------
+        batch : int8 array
+            The program's inputs, any number of them along the first axis.
+        each : callable, optional
+            Called with the number of inferences done.
+
+        Returns
+        -------
+        int8 array
+            The program's outputs, along the first axis.
+
+        Raises
+        ------
+        ValueError
+            If ``batch`` is of another shape or type.
+        DriverError
+            If anything goes wrong.
+        """
+        shape = self.program.input.shape[1:]
+        if batch.dtype != np.int8 or batch.shape[1:] != shape or not len(batch):
+            raise ValueError(f"Input must be int8 of shape (N, {str(shape)[1:-1]}), "
+                             f"not {batch.dtype} of shape {batch.shape}")
+        outputs: list[np.ndarray] = []
+        run = _Run(self, self.program.inference, batch[0])
+        for done in range(1, len(batch) + 1):
+            following = None
+            while run.batch is not None:
+                if run.is_last and done < len(batch):
+                    following = _Run(self, self.program.inference, batch[done])
+                self._exchange(run.batch, None if following is None else following.batch)
+                run.advance()
+            outputs.append(self._finish(run))
+            if each is not None:
+                each(done)
+            if following is not None:
+                run = following
+        return np.concatenate(outputs)
+
+    def _finish(self, run: _Run) -> np.ndarray:
+        """Note what an inference took, and return its output."""
         self.layer_cycles = [0] * len(self.program.layers)
         before = 0
-        for index in sorted(ends):
-            self.layer_cycles[index] = max(0, ends[index] - before)
-            before = max(before, ends[index])
-        return tensors[target.name].reshape(target.shape)
+        for index in sorted(run.ends):
+            self.layer_cycles[index] = max(0, run.ends[index] - before)
+            before = max(before, run.ends[index])
+        self.last_cycles = run.cycles
+        self.words_sent, self.words_received = run.sent, run.received
+        target = self.program.output
+        return run.tensors[target.name].reshape(target.shape)
 
     def counters(self) -> dict[str, int]:
         """Read the counters; they count since the beginning of the last inference."""
@@ -251,39 +214,85 @@ class Session:
             found.update(zip(isa.COUNTERS, (values[::2] | values[1::2] << np.uint64(32)).tolist(),
                              strict=True))
 
-        batch = _Batch()
+        batch = Batch()
         batch.command(isa.Opcode.COUNTERS, isa.COUNTER_WORDS, keep)
         self._exchange(batch)
         return found
 
-    def _tensors(self) -> dict[str, np.ndarray]:
-        tensors = {name: np.zeros(shape, np.int8)
-                   for name, shape in self.program.host_tensors.items()}
-        for alias, name in self.program.host_aliases.items():
-            tensors[alias] = tensors[name].reshape(tensors[alias].shape)
-        return tensors
+    def _exchange(self, batch: Batch, ahead: Batch | None = None) -> None:
+        """Exchange a batch; send another one ahead if the transport can do that."""
+        if not batch.answers:
+            return
+        if not self._ready:
+            raise DriverError("Session is not open, or has failed before")
+        self._ready = False
+        if ahead is not None:
+            batch.posted = batch.posted or self.transport.post(np.concatenate(batch.words))
+            # In this order or not at all.
+            if batch.posted and ahead.answers:
+                ahead.posted = self.transport.post(np.concatenate(ahead.words))
+        words = np.zeros(0, np.uint32) if batch.posted else np.concatenate(batch.words)
+        batch.check(self.transport.exchange(words, batch.wanted, self.run_cycles))
+        self._ready = True
 
-    def _run(self, steps: Sequence[Step], tensors: dict[str, np.ndarray],
-             ends: dict[int, int]) -> None:
-        """Take steps, all that can go out together in one exchange."""
-        batches = [_Batch()]
+
+class _Run:
+    """Steps of a program, on their way: all that can go out together is one batch.
+
+    Members
+    -------
+    batch, is_last : :class:`Batch` or None, :class:`bool`
+        What is to be exchanged before :meth:`advance`; None in the end.
+    tensors : dict of :class:`str` to array
+        The host's tensors.
+    ends : dict of :class:`int` to :class:`int`
+        Cycles in which layers ended, by their index.
+    cycles : :class:`int`
+        Cycles at the end of the last run.
+    sent, received : :class:`int`
+        Words of all batches so far.
+    """
+
+    def __init__(self, session: Session, steps: Sequence[Step],
+                 x: np.ndarray | None = None) -> None:
+        self.program = session.program
+        self.ends: dict[int, int] = {}
+        self.cycles = self.sent = self.received = 0
+        self.tensors = {name: np.zeros(shape, np.int8)
+                        for name, shape in self.program.host_tensors.items()}
+        for alias, name in self.program.host_aliases.items():
+            self.tensors[alias] = self.tensors[name].reshape(self.tensors[alias].shape)
+        if x is not None:
+            target = self.tensors[self.program.input.name]
+            target[...] = x.reshape(target.shape)
+        self.batch: Batch | None = None
+        self.is_last = False
+        self._batches = self._cut(steps)
+        self.advance()
+
+    def advance(self) -> None:
+        """Make the next batch, of what the device has answered to those before."""
+        self.batch, self.is_last = next(self._batches, (None, True))
+        if self.batch is not None:
+            self.sent += self.batch.sent
+            self.received += self.batch.wanted
+
+    def _cut(self, steps: Sequence[Step]) -> Iterator[tuple[Batch, bool]]:
+        """Yield batches, and whether they are the last."""
+        batch = Batch()
         unread: set[str] = set()
-        aliases = self.program.host_aliases
         for step in steps:
-            name = aliases.get(step.get("tensor"), step.get("tensor"))
+            name = self.program.host_aliases.get(step.get("tensor"), step.get("tensor"))
             if step["do"] == "write_box" and name in unread:
-                self._exchange(batches[-1])
-                batches.append(_Batch())
+                yield batch, False
+                batch = Batch()
                 unread.clear()
             if step["do"] == "read_box":
                 unread.add(name)
-            self._add(batches[-1], step, tensors, ends)
-        self._exchange(batches[-1])
-        self.words_sent = sum(batch.sent for batch in batches)
-        self.words_received = sum(batch.wanted for batch in batches)
+            self._add(batch, step)
+        yield batch, True
 
-    def _add(self, batch: _Batch, step: Step, tensors: dict[str, np.ndarray],
-             ends: dict[int, int]) -> None:
+    def _add(self, batch: Batch, step: Step) -> None:
         match step["do"]:
             case "send":
                 words = self.program.words[step["start"]:step["start"] + step["words"]]
@@ -292,43 +301,32 @@ class Session:
                 batch.command(isa.Opcode.CLEAR)
             case "wait":
                 def finish(payload: np.ndarray, layer: int | None = step["layer"]) -> None:
-                    self.last_cycles = int(payload[0]) | int(payload[1]) << 32
+                    self.cycles = int(payload[0]) | int(payload[1]) << 32
                     if layer is not None:
-                        ends[layer] = self.last_cycles
+                        self.ends[layer] = self.cycles
 
                 batch.command(isa.Opcode.WAIT, 2, finish)
             case "timestamps":
                 for address, layer in step["entries"]:
                     def note(payload: np.ndarray, layer: int = layer) -> None:
-                        ends[layer] = int(payload[0])
+                        self.ends[layer] = int(payload[0])
 
                     batch.command(isa.Opcode.READ, 1, note, memory=isa.Memory.PROGRAM,
                                   address=address, count=1)
             case "write_box":
-                data = tensors[step["tensor"]][_slices(step)].tobytes()
+                data = self.tensors[step["tensor"]][_slices(step)].tobytes()
                 words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32)
                 batch.command(isa.Opcode.WRITE, memory=isa.Memory.GLOBAL_BUFFER,
                               address=step["address"], count=len(words), data=words)
             case "read_box":
-                _add_read(batch, step, tensors[step["tensor"]])
-
-    def _exchange(self, batch: _Batch) -> None:
-        if not batch.answers:
-            return
-        if not self._ready:
-            raise DriverError("Session is not open, or has failed before")
-        self._ready = False
-        received = self.transport.exchange(
-            np.concatenate(batch.words), batch.wanted, self.run_cycles)
-        batch.check(received)
-        self._ready = True
+                _add_read(batch, step, self.tensors[step["tensor"]])
 
 
 def _slices(step: Step) -> tuple[slice, ...]:
     return tuple(slice(low, high) for low, high in step["box"])
 
 
-def _add_read(batch: _Batch, step: Step, tensor: np.ndarray) -> None:
+def _add_read(batch: Batch, step: Step, tensor: np.ndarray) -> None:
     """Read a box in pieces; the last piece brings it into its tensor."""
     target = tensor[_slices(step)]
     count = -(-target.size // 4)

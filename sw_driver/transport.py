@@ -49,6 +49,17 @@ class Transport(ABC):
             What was received: less than ``count`` words if the deadline has passed.
         """
 
+    def post(self, words: np.ndarray) -> bool:
+        """Send words before they are needed, if the transport can do that while it does nothing.
+
+        Returns
+        -------
+        bool
+            Whether it took them. If not, they are to be sent with the next exchange. Answers to
+            them are received by a later exchange in either case.
+        """
+        return False
+
     def __enter__(self) -> Self:
         self.open()
         return self
