@@ -115,12 +115,14 @@ class Emitter:
     ----------
     graph, memory, plans, config, rounding
         What was decided before.
+    profile : :class:`bool`
+        Run layer by layer, and read the counters after each.
     """
 
     def __init__(self, graph: Graph, memory: MemoryPlan, plans: list[LayerPlan],
-                 config: ArrayConfig, rounding: Rounding) -> None:
+                 config: ArrayConfig, rounding: Rounding, *, profile: bool = False) -> None:
         self.graph, self.memory, self.plans = graph, memory, plans
-        self.config, self.rounding = config, rounding
+        self.config, self.rounding, self.profile = config, rounding, profile
         self.words = _Words()
         self.setup, self.inference = _Steps(self.words), _Steps(self.words)
         self.jobs = [_Job(plan=plan, part=part, last=number == len(plan.parts) - 1)
@@ -164,7 +166,7 @@ class Emitter:
         if resident:
             ends = np.cumsum([0, *lengths]).tolist()
             self.program_base = ends[:-1]
-        one_run = (resident and all(
+        one_run = (resident and not self.profile and all(
             not job.part.reads and job.part.writes is None
             and (job.plan.mapping is None or (job.plan.tiling.index in self.filter_base
                                               and job.plan.tiling.index in self.parameter_base))
@@ -231,6 +233,8 @@ class Emitter:
             nonlocal running, ends
             if running:
                 steps.step("wait", layer=ends)
+                if self.profile and ends is not None:
+                    steps.step("counters", layer=ends)
             running, ends = False, None
             busy.clear()
 

@@ -18,6 +18,7 @@ from .graph import Graph, image_shape, prepare
 from .network import Network
 from .plan import plan_memory
 from .residency import LayerPlan, plan_layers
+from .sum_width import check_sums
 
 
 __all__ = ["FORMAT", "VERSION", "Program", "compile_network"]
@@ -58,8 +59,8 @@ class Program:
             np.savez(file, header=np.frombuffer(text, np.uint8), words=self.words)
 
 
-def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = "single",
-                    ) -> Program:
+def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = "single", *,
+                    profile: bool = False) -> Program:
     """Compile a network for a configuration.
 
     Parameters
@@ -70,16 +71,21 @@ def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = 
         The accelerator.
     rounding : :data:`oarlock.sim.reference.Rounding`
         Rounding rule of all requantizations.
+    profile : :class:`bool`
+        Run layer by layer, and read the counters after each.
 
     Raises
     ------
     oarlock.gen.plan.PlanError
         If a layer cannot be cut small enough for the configuration.
+    oarlock.gen.sum_width.SumWidthError
+        If a layer's partial sums may not fit.
     """
     graph = prepare(network)
+    check_sums(graph, config)
     memory = plan_memory(graph, config)
     plans = plan_layers(graph, memory, config)
-    emitter = Emitter(graph, memory, plans, config, rounding)
+    emitter = Emitter(graph, memory, plans, config, rounding, profile=profile)
     setup, inference, words = emitter.emit()
     hosted = {graph.source, graph.target} | {
         step["tensor"] for step in inference if "tensor" in step}

@@ -169,6 +169,8 @@ class Program:
             case "timestamps":
                 _require(all(address >= 0 and 0 <= layer < len(self.layers)
                              for address, layer in step["entries"]))
+            case "counters":
+                _require(0 <= step["layer"] < len(self.layers))
             case "clear":
                 pass
             case _:

@@ -374,7 +374,7 @@ def _steps(device: Device, program: Any, steps: list[dict[str, Any]],
                     assert device.program[address] == device.runs
             case "wait":
                 device.wait()
-            case "clear":
+            case "clear" | "counters":
                 assert device.pending is None
             case _:
                 raise AssertionError(step)
