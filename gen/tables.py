@@ -11,12 +11,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from . import cache
-from .config import ArrayConfig
+from .config import PRESETS, ArrayConfig
 from .network import Network
 from .runner import RunResult
 
 
-__all__ = ["inspect_table", "presets_table", "run_tables", "show_progress"]
+__all__ = ["devices_table", "inspect_table", "presets_table", "run_tables", "show_progress"]
 
 
 @contextmanager
@@ -175,4 +175,23 @@ def presets_table(console: Console, presets: dict[str, ArrayConfig]) -> None:
     row("partial sums", *(f"2 x {config.psum_depth}" for config in configs))
     row("output lanes", *(config.lanes for config in configs))
     row("digest", *(f"{config.digest:016x}" for config in configs))
+    console.print(table)
+
+
+def devices_table(console: Console, found: Sequence[Any]) -> None:
+    """Print what :mod:`oarlock.sw_driver.ports` found."""
+    if not found:
+        console.print("No serial port with a board that may be ours (--all: all ports).",
+                      highlight=False, markup=False)
+        return
+    names = {config.digest: name for name, config in PRESETS.items()}
+    table = _table("Serial ports", "port", "USB", "board", "serial number", "answers")
+    for device in found:
+        answer = device.problem or "not asked (--probe)"
+        if device.info is not None:
+            digest = device.info["digest_high"] << 32 | device.info["digest_low"]
+            answer = (f"Oarlock, {names.get(digest, 'no preset')}, {device.info['rows']}x"
+                      f"{device.info['cols']} PEs, digest {digest:016x}")
+        table.add_row(device.port, device.usb_id or "", device.board or "",
+                      device.serial_number or "", answer)
     console.print(table)
