@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 NOT_BIT_EXACT, USER_ERROR, INTERRUPTED = 1, 2, 130
+CLOCK_MISSED = 1
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -34,6 +35,8 @@ Preset = Annotated[str, typer.Option(help="The accelerator; see: oarlock presets
 Dataflow = Annotated[str | None, typer.Option(help="Replaces the preset's.", show_default=False)]
 Rounding = Annotated[str, typer.Option(help="Of requantizations: single (LiteRT) or double "
                                             "(gemmlowp, TFLite Micro).")]
+BoardName = Annotated[str, typer.Option("--board", help="The board, such as ulx3s-25f.",
+                                        show_default=False, metavar="BOARD")]
 Config = Annotated[Path | None, typer.Option(
     help="A TOML file that changes values of the preset.", show_default=False, metavar="FILE.toml")]
 Json = Annotated[Path | None, typer.Option(
@@ -271,6 +274,58 @@ def emulate(
             clock_hz=clock or (entry.clock_hz if entry is not None else 60_000_000),
             baud=baud or (entry.baud if entry is not None else 3_000_000),
             link=link, faults=faults, seed=seed, progress=progress, say=say)
+
+
+@app.command()
+def build(
+    board: BoardName,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", help="The folder; build/BOARD without.", show_default=False,
+        metavar="DIR")] = None,
+    seeds: Annotated[int, typer.Option(
+        help="Placements to try until one meets the clock.")] = 1,
+) -> int:
+    """Build a board's bitstream.
+
+    Exit status 0 only if the clock that the board declares is met, 1 if it is missed.
+    """
+    from ..boards.build import build as build_board
+    from ..boards.registry import board_named
+    from .tables import build_table
+
+    target = board_named(board)
+    folder = output or Path("build") / board
+    with _progress() as progress:
+        result = build_board(target, folder, seeds=seeds, progress=progress)
+    build_table(_console(), result.report, folder)
+    if result.complaint:
+        _complain(result.complaint)
+    return 0 if result.bitstream is not None else CLOCK_MISSED
+
+
+@app.command()
+def flash(
+    board: BoardName,
+    file: Annotated[Path | None, typer.Option(
+        help="The bitstream; that in build/BOARD without.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option(
+        "--dry-run", help="Print the command and do nothing.")] = False,
+) -> None:
+    """Put a bitstream onto a board."""
+    import shlex
+
+    from ..boards.families import FAMILIES
+    from ..boards.flash import command
+    from ..boards.flash import flash as flash_board
+    from ..boards.registry import board_named
+
+    target = board_named(board)
+    path = file or Path("build") / board / f"{board}.{FAMILIES[target.family].bitstream}"
+    if dry_run:
+        _console().print(shlex.join(command(target, path)), highlight=False, markup=False,
+                         soft_wrap=True)
+        return
+    flash_board(target, path)
 
 
 @app.command()

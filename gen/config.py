@@ -170,10 +170,17 @@ class ArrayConfig:
                 for name in isa.INFO_FIELDS}
 
 
+# 28 multipliers: one a PE, four a lane. 56 block RAMs: one a PE, 20 of them the global buffer.
+_ECP5_25F = ArrayConfig(
+    rows=4, cols=5, ifmap_depth=32, word_bytes=8, buffer_bytes=40960, lanes=2, parameter_depth=1024,
+    program_depth=2048, clock_hz=60_000_000)
+
 PRESETS: dict[str, ArrayConfig] = {
     "tiny": ArrayConfig(rows=4, cols=4, ifmap_depth=32, word_bytes=8, buffer_bytes=32768, lanes=2,
                         parameter_depth=1024, program_depth=2048, clock_hz=50_000_000),
     "ulx3s-85f": ArrayConfig(rows=12, cols=12),
+    "ulx3s-25f": _ECP5_25F,
+    "orangecrab-25f": _ECP5_25F,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,9 @@ from .network import Network
 from .runner import RunResult
 
 
-__all__ = ["devices_table", "inspect_table", "presets_table", "run_tables", "show_progress"]
+__all__ = [
+    "build_table", "devices_table", "inspect_table", "presets_table", "run_tables", "show_progress",
+]
 
 
 @contextmanager
@@ -154,6 +157,20 @@ def inspect_table(console: Console, network: Network) -> None:
         tensor = network.tensors[name]
         console.print(f"{what}  {name}: {tensor.dtype} {shape(tensor.shape)}", highlight=False,
                       markup=False)
+
+
+def build_table(console: Console, report: dict[str, Any], folder: Path) -> None:
+    """Print what a board's build came to."""
+    table = _table(report["board"], "", "used", "of", right=["used", "of"])
+    for kind, name in (("lut", "LUTs"), ("ff", "flip-flops"), ("dsp", "multipliers"),
+                       ("bram", "block RAMs")):
+        table.add_row(name, f"{report[kind]:,}", f"{report['available'][kind]:,}")
+    table.add_row("MHz", f"{report['achieved_hz'] / 1e6:.2f}", f"{report['clock_hz'] / 1e6:.2f}")
+    console.print(table)
+    if report["bitstream"] is not None:
+        console.print(f"{folder / report['bitstream']}: built in "
+                      f"{sum(report['seconds'].values()) / 60:.1f} min", highlight=False,
+                      markup=False, soft_wrap=True)
 
 
 def presets_table(console: Console, presets: dict[str, ArrayConfig]) -> None:
