@@ -97,6 +97,38 @@ def run(
 
 
 @app.command()
+def compare(
+    model: Model,
+    input: Annotated[Path | None, typer.Option(
+        help="Inputs with a leading batch, of which the first is used; random without.",
+        show_default=False, metavar="X.npy")] = None,
+    preset: Preset = "ulx3s-85f",
+    rounding: Rounding = "single",
+    json_file: Json = None,
+    config: Config = None,
+) -> int:
+    """Run a network with every dataflow, and show cycles and accesses side by side.
+
+    Exit status 0 only if every output was bit-exact.
+    """
+    from .compare import compare as compare_dataflows
+
+    inputs = None if input is None else _load_array(input)
+    _check_folder(json_file)
+    with _progress(quiet=json_file is not None) as progress:
+        found = compare_dataflows(
+            model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
+            file=config, progress=progress)
+    if json_file is not None:
+        _write_json(json_file, found)
+    else:
+        from .tables import compare_table
+
+        compare_table(_console(), found)
+    return 0 if found["bit_exact"] else NOT_BIT_EXACT
+
+
+@app.command()
 def inspect(model: Model, json_file: Json = None) -> None:
     """Show the layers of a network."""
     from .tables import inspect_rows, inspect_table
