@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 NOT_BIT_EXACT, USER_ERROR, INTERRUPTED = 1, 2, 130
+CLOCK_MISSED = 1
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -34,6 +35,8 @@ Preset = Annotated[str, typer.Option(help="The accelerator; see: oarlock presets
 Dataflow = Annotated[str | None, typer.Option(help="Replaces the preset's.", show_default=False)]
 Rounding = Annotated[str, typer.Option(help="Of requantizations: single (LiteRT) or double "
                                             "(gemmlowp, TFLite Micro).")]
+BoardName = Annotated[str, typer.Option("--board", help="The board, such as ulx3s-25f.",
+                                        show_default=False, metavar="BOARD")]
 Config = Annotated[Path | None, typer.Option(
     help="A TOML file that changes values of the preset.", show_default=False, metavar="FILE.toml")]
 Json = Annotated[Path | None, typer.Option(
@@ -91,6 +94,38 @@ def run(
 
         run_tables(_console(), result)
     return 0 if result.bit_exact else NOT_BIT_EXACT
+
+
+@app.command()
+def compare(
+    model: Model,
+    input: Annotated[Path | None, typer.Option(
+        help="Inputs with a leading batch, of which the first is used; random without.",
+        show_default=False, metavar="X.npy")] = None,
+    preset: Preset = "ulx3s-85f",
+    rounding: Rounding = "single",
+    json_file: Json = None,
+    config: Config = None,
+) -> int:
+    """Run a network with every dataflow, and show cycles and accesses side by side.
+
+    Exit status 0 only if every output was bit-exact.
+    """
+    from .compare import compare as compare_dataflows
+
+    inputs = None if input is None else _load_array(input)
+    _check_folder(json_file)
+    with _progress(quiet=json_file is not None) as progress:
+        found = compare_dataflows(
+            model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
+            file=config, progress=progress)
+    if json_file is not None:
+        _write_json(json_file, found)
+    else:
+        from .tables import compare_table
+
+        compare_table(_console(), found)
+    return 0 if found["bit_exact"] else NOT_BIT_EXACT
 
 
 @app.command()
@@ -269,6 +304,58 @@ def emulate(
             clock_hz=clock or default_clock, baud=baud or default_baud,
             link=link, faults=faults, seed=seed, progress=progress,
             say=lambda text: print(text, flush=True))
+
+
+@app.command()
+def build(
+    board: BoardName,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", help="The folder; build/BOARD without.", show_default=False,
+        metavar="DIR")] = None,
+    seeds: Annotated[int, typer.Option(
+        help="Placements to try until one meets the clock.")] = 1,
+) -> int:
+    """Build a board's bitstream.
+
+    Exit status 0 only if the clock that the board declares is met, 1 if it is missed.
+    """
+    from ..boards.build import build as build_board
+    from ..boards.registry import board_named
+    from .tables import build_table
+
+    target = board_named(board)
+    folder = output or Path("build") / board
+    with _progress() as progress:
+        result = build_board(target, folder, seeds=seeds, progress=progress)
+    build_table(_console(), result.report, folder)
+    if result.complaint:
+        _complain(result.complaint)
+    return 0 if result.bitstream is not None else CLOCK_MISSED
+
+
+@app.command()
+def flash(
+    board: BoardName,
+    file: Annotated[Path | None, typer.Option(
+        help="The bitstream; that in build/BOARD without.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option(
+        "--dry-run", help="Print the command and do nothing.")] = False,
+) -> None:
+    """Put a bitstream onto a board."""
+    import shlex
+
+    from ..boards.families import FAMILIES
+    from ..boards.flash import command
+    from ..boards.flash import flash as flash_board
+    from ..boards.registry import board_named
+
+    target = board_named(board)
+    path = file or Path("build") / board / f"{board}.{FAMILIES[target.family].bitstream}"
+    if dry_run:
+        _console().print(shlex.join(command(target, path)), highlight=False, markup=False,
+                         soft_wrap=True)
+        return
+    flash_board(target, path)
 
 
 @app.command()

@@ -34,6 +34,14 @@ MEANINGS = {
     "m_axis_tlast": "Marks the last word of every answer.",
 }
 
+#: Of the module with a serial link, beside clock and reset.
+SERIAL_MEANINGS = {
+    "rx": "The line from the host; need not be synchronous.",
+    "tx": "The line to the host.",
+    "session_open": "A host has opened a session.",
+    "activity": "A pulse with every good frame.",
+}
+
 MEMORY_UNITS = {
     isa.Memory.GLOBAL_BUFFER: ("byte, a multiple of 4; words are little-endian", True),
     isa.Memory.PROGRAM: ("word", True),
@@ -59,14 +67,15 @@ WAIVERS = {
 
 def ports(verilog: str) -> list[dict[str, object]]:
     """Return the top module's ports: ``name``, ``direction``, ``width``, ``meaning``."""
+    meanings = MEANINGS | SERIAL_MEANINGS
     module = re.search(rf"^module {TOP}\(.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
     found = {
         name: {"name": name, "direction": direction, "width": int(high or 0) + 1,
-               "meaning": MEANINGS[name]}
+               "meaning": meanings[name]}
         for direction, high, name in re.findall(
             r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", module[0] if module else "",
             re.MULTILINE)}
-    return [found[name] for name in MEANINGS]
+    return [found[name] for name in meanings if name in found]
 
 
 def manifest(config: ArrayConfig, verilog: str) -> dict[str, object]:
@@ -100,9 +109,10 @@ def manifest(config: ArrayConfig, verilog: str) -> dict[str, object]:
         "kinds": _values(isa.DescriptorKind),
         "rules": _values(isa.Rule),
         "vector_ops": _values(isa.VectorOp),
-        "descriptors": {part: _fields(fields) for part, fields in DESCRIPTORS.items()},
-        "descriptor_words": {"conv": isa.conv_words(config.rows, config.cols),
-                             "vector": isa.vector_words()},
+        "descriptors": {part: _fields(fields)
+                        for part, fields in DESCRIPTORS[config.dataflow_code].items()},
+        "descriptor_words": {kind.name.lower(): words
+                             for kind, words in config.descriptor_lengths.items()},
     }
 
 

@@ -69,7 +69,8 @@ def run_model(
     path: str | Path, inputs: np.ndarray | None = None, *, preset: str = "ulx3s-85f",
     dataflow: str | None = None, rounding: Rounding = "single", target: str = "sim",
     timeout: float | None = None, waves: str | Path | None = None,
-    config: ArrayConfig | None = None, progress: cache.Progress | None = None,
+    config: ArrayConfig | None = None, profile: bool = False,
+    progress: cache.Progress | None = None,
 ) -> RunResult:
     """Run a network on the accelerator, and compare every output with the numpy reference.
 
@@ -92,6 +93,9 @@ def run_model(
         Where to write the waves of all signals, ``.fst`` or ``.vcd``.
     config : :class:`oarlock.gen.config.ArrayConfig`, optional
         The accelerator itself; ``preset`` then only is its name in the report.
+    profile : :class:`bool`
+        Run the first input once more, layer by layer, to have the counters of every layer: then
+        each of the result's ``layers`` has its ``counters``.
     progress : :data:`oarlock.gen.cache.Progress`, optional
         Told what takes its time.
 
@@ -155,6 +159,15 @@ def run_model(
             tell(tick)
             outputs.append(session.infer_batch(device_in[1:], finish))
             tell(None)
+    layer_counters = {}
+    if profile:
+        progress("Counting layer by layer", 0, 0)
+        profiled = compile_model(path, config, rounding, network=network, profile=True)
+        with (open_target(device, config, progress=progress) as (transport, _),
+              Session(transport, profiled) as second):
+            second.load()
+            again = second.infer(device_in[:1])
+        layer_counters = second.layer_counters
     progress("Comparing with the reference", 0, 0)
     device_out = np.concatenate(outputs)
     expected = interpret.evaluate(network, x, rounding,
@@ -162,6 +175,8 @@ def run_model(
     result = _evaluate(network, tail, program.output.name, device_out, rounding)
     mismatch = (_first_difference(program.output.name, device_out, expected)
                 or _first_difference(network.output, result, expected))
+    if profile and not np.array_equal(again, outputs[0]):
+        mismatch = mismatch or "the output is another one when counted layer by layer"
 
     def utilization(macs: int, cycles: int) -> float:
         return macs / (cycles * config.pes) if cycles else 0.0
@@ -183,7 +198,8 @@ def run_model(
         outputs=result, bit_exact=mismatch is None, mismatch=mismatch, cycles=cycles,
         latency=cycles / config.clock_hz, seed=seed, report=report, layers=[
             entry | {"runs_on": layer["runs_on"]}
-            for entry, layer in zip(layers, program.layers, strict=True)])
+            | ({"counters": layer_counters.get(index, {})} if profile else {})
+            for index, (entry, layer) in enumerate(zip(layers, program.layers, strict=True))])
 
 
 def random_inputs(network: Network, count: int = 1, seed: int = SEED) -> np.ndarray:
@@ -198,17 +214,18 @@ def random_inputs(network: Network, count: int = 1, seed: int = SEED) -> np.ndar
 
 
 def compile_model(path: str | Path, config: ArrayConfig, rounding: Rounding = "single", *,
-                  network: Network | None = None,
+                  network: Network | None = None, profile: bool = False,
                   progress: cache.Progress = cache.no_progress) -> Program:
     """Return the program of a network, from the cache if it was compiled before."""
     from ..sw_driver.program import Program
 
-    entry = compiled_file(path, config, rounding, network=network, progress=progress)
+    entry = compiled_file(path, config, rounding, network=network, profile=profile,
+                          progress=progress)
     return Program.load(entry)
 
 
 def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
-                  network: Network | None = None,
+                  network: Network | None = None, profile: bool = False,
                   progress: cache.Progress = cache.no_progress) -> Path:
     """Return the cached program file of a network."""
     from .tflite_import import load
@@ -219,9 +236,10 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
         from .program import compile_network
 
         progress("Compiling the network", 0, 0)
-        compile_network(network, config, rounding).save(folder / "program.npz")
+        compile_network(network, config, rounding, profile=profile).save(
+            folder / "program.npz")
 
-    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding)
+    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding, profile)
     return cache.cached("program", key, make, progress=progress,
                         sources=("gen/*.py", "hw/*.py", "sim/*.py")) / "program.npz"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,12 +12,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from . import cache
+from .compare import ACCESSES
 from .config import PRESETS, ArrayConfig
 from .network import Network
 from .runner import RunResult
 
 
-__all__ = ["devices_table", "inspect_table", "presets_table", "run_tables", "show_progress"]
+__all__ = [
+    "build_table", "compare_table", "devices_table", "inspect_table", "presets_table", "run_tables",
+    "show_progress",
+]
 
 
 @contextmanager
@@ -104,6 +109,39 @@ def run_tables(console: Console, result: RunResult) -> None:
                   highlight=False, soft_wrap=True)
 
 
+def compare_table(console: Console, found: dict[str, Any]) -> None:
+    """Print what :func:`oarlock.gen.compare.compare` found: every layer once a dataflow."""
+    numbers = ("cycles", "util.", *(f"{level}\n{access}" for level, access, _ in ACCESSES))
+    first = found["dataflows"][0]
+    table = _table(f"{found['model']} on {found['preset']}: {first['rows']}x{first['cols']} PEs",
+                   "layer", "dataflow", *numbers, right=numbers)
+    for column in table.columns:
+        column.no_wrap = True
+
+    def rows(name: str, entries: list[dict[str, Any]], style: str | None = None) -> None:
+        for report, entry in zip(found["dataflows"], entries, strict=True):
+            counters = entry["counters"]
+            table.add_row(
+                name, report["dataflow"], _size(entry["cycles"]),
+                f"{entry['utilization']:.0%}" if entry["macs"] else "-",
+                *(_size(counters.get(counter, 0)) for _, _, counter in ACCESSES), style=style)
+            name = ""
+
+    for layers in zip(*(report["layers"] for report in found["dataflows"]), strict=True):
+        if any(layer["cycles"] for layer in layers):
+            rows(layers[0]["name"], list(layers))
+    table.add_section()
+    rows("total", found["dataflows"], "bold")
+    console.print(table)
+    console.print(
+        "buffer: words of the global buffer; ifmap, filter, psum: entries of the scratchpads and "
+        "accumulators of all PEs;\nhops: values moved to a PE from a bus or from its neighbour.",
+        highlight=False)
+    verdict = "[green]yes[/]" if found["bit_exact"] else "[red]NO[/]"
+    console.print(f"bit-exact   {verdict} (reference with {found['rounding']} rounding)",
+                  highlight=False)
+
+
 def inspect_rows(network: Network) -> list[dict[str, Any]]:
     """Return what there is to know about each layer of a network."""
     rows = []
@@ -154,6 +192,20 @@ def inspect_table(console: Console, network: Network) -> None:
         tensor = network.tensors[name]
         console.print(f"{what}  {name}: {tensor.dtype} {shape(tensor.shape)}", highlight=False,
                       markup=False)
+
+
+def build_table(console: Console, report: dict[str, Any], folder: Path) -> None:
+    """Print what a board's build came to."""
+    table = _table(report["board"], "", "used", "of", right=["used", "of"])
+    for kind, name in (("lut", "LUTs"), ("ff", "flip-flops"), ("dsp", "multipliers"),
+                       ("bram", "block RAMs")):
+        table.add_row(name, f"{report[kind]:,}", f"{report['available'][kind]:,}")
+    table.add_row("MHz", f"{report['achieved_hz'] / 1e6:.2f}", f"{report['clock_hz'] / 1e6:.2f}")
+    console.print(table)
+    if report["bitstream"] is not None:
+        console.print(f"{folder / report['bitstream']}: built in "
+                      f"{sum(report['seconds'].values()) / 60:.1f} min", highlight=False,
+                      markup=False, soft_wrap=True)
 
 
 def presets_table(console: Console, presets: dict[str, ArrayConfig]) -> None:

@@ -95,11 +95,14 @@ class Collector(wiring.Component):
         column   = Signal(range(max(2, self.cols)))
         written  = Signal()  # beside the registered write, whether that has bytes or not
         finished = Signal()
+        highest  = Signal.like(column)
+        # The descriptor holds long before the first output.
+        m.d.sync += highest.eq(self.flush_count - 1)
         starts   = Signal()
         m.d.comb += [
             starts.eq(self.valid & self.last),
             jobs.r_en.eq(starts),
-            finished.eq(column == self.flush_count - 1),
+            finished.eq(column == highest),
             self.busy.eq(self.job_valid | jobs.r_rdy | writing | written),
         ]
         with m.If(starts):

@@ -13,6 +13,17 @@ __all__ = ["COMMAND", "CommandCheck"]
 COMMAND = data.StructLayout({"operand": 16, "memory": 4, "opcode": 4, "sync": 8})
 
 
+def _divisible_by_3(value):
+    """Return whether 3 divides an unsigned value."""
+    # 4 % 3 == 1, so a number and the sum of its base-4 digits leave the same remainder. The sums
+    # are taken modulo 3, where 3 stands for 0 too, in a tree: two LUTs an addition.
+    digits = [value.word_select(n, 2) for n in range(len(value) // 2)]
+    while len(digits) > 1:
+        sums = [(a + b)[:2] + (a + b)[2] for a, b in zip(digits[::2], digits[1::2], strict=False)]
+        digits = [total[:2] for total in sums] + digits[len(sums) * 2:]
+    return digits[0].matches(0, 3)
+
+
 class CommandCheck(wiring.Component):
     """Find the status that a command is answered with.
 
@@ -72,13 +83,12 @@ class CommandCheck(wiring.Component):
                     aligned.eq(1),
                 ]
             with m.Case(Memory.PARAMETERS):
-                # 4 % 3 == 1, so a number and the sum of its base-4 digits leave the same remainder.
-                # A count of more digits than these is out of range anyway.
-                digits = sum(self.count.word_select(n, 2) for n in range(9))
                 m.d.comb += [
-                    start.eq(3 * self.address),
+                    # An addition; a multiplication would take a DSP block.
+                    start.eq(self.address + (self.address << 1)),
                     limit.eq(3 * self.parameter_depth),
-                    aligned.eq(digits.matches(*range(0, 28, 3))),
+                    # A count of more bits than these is out of range anyway.
+                    aligned.eq(_divisible_by_3(self.count[:18])),
                 ]
             with m.Case(Memory.FILTER):
                 m.d.comb += [

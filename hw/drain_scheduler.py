@@ -107,31 +107,41 @@ class DrainScheduler(wiring.Component):
         group = Signal(5)
         index = Signal(range(W))
         slot  = Signal(16)
-        slot_last, completes = Signal(), Signal()
+        slot_last, group_last, completes = Signal(), Signal(), Signal()
+        # The descriptor holds before the first slot, so what it implies can be a register.
+        beat_highest, group_highest, u_highest = (
+            Signal.like(counter, name=f"{name}_highest")
+            for name, counter in (("beat", beat), ("group", group), ("u", u)))
+        m.d.sync += [
+            beat_highest.eq(Mux(conv.local, 0, conv.beat_count - 1)),
+            group_highest.eq(conv.group_count - 1),
+            u_highest.eq(conv.u_count - 1),
+        ]
         m.d.comb += [
-            beat_last.eq(conv.local | (beat == conv.beat_count - 1)),
-            slot_last.eq((u == conv.u_count - 1) & (group == conv.group_count - 1)),
+            beat_last.eq(beat == beat_highest),
+            group_last.eq(group == group_highest),
+            slot_last.eq((u == u_highest) & group_last),
             completes.eq(beat_last & ((index == W - 1) | slot_last)),
         ]
 
         # A beat in every cycle, but for those that would complete a segment too early.
         bank_first = Signal(init=1)
-        since_last = Signal(8, init=255)
+        to_wait, too_early = Signal(8), Signal()
         work, segment_last, bank_last = Signal(), Signal(), Signal()
         loaded, waits = Signal(range(3)), Signal()
         tile_first = Signal()
         m.d.comb += [
             self.busy.eq(~bank_first | (waiting != 0)),
             waits.eq(conv.local & bank_first & tile_first & (loaded == 0)),
-            work.eq(self.busy & ~waits & ~(completes & (since_last + 1 < conv.flush_count))),
+            work.eq(self.busy & ~waits & ~(completes & too_early)),
             segment_last.eq(work & completes),
             bank_last.eq(segment_last & slot_last),
         ]
         m.d.sync += waiting.eq(waiting + self.bank_full - (work & bank_first))
         with m.If(segment_last):
-            m.d.sync += since_last.eq(0)
-        with m.Elif(since_last != 255):
-            m.d.sync += since_last.eq(since_last + 1)
+            m.d.sync += [to_wait.eq(conv.flush_count), too_early.eq(conv.flush_count > 1)]
+        with m.Elif(too_early):
+            m.d.sync += [to_wait.eq(to_wait - 1), too_early.eq(to_wait > 2)]
 
         # A short step fills the bank anew while the last slot still has beats: the masks of its
         # columns are those of its first beat.
@@ -148,9 +158,9 @@ class DrainScheduler(wiring.Component):
                 m.d.sync += [
                     index.eq(Mux(segment_last, 0, index + 1)),
                     slot.eq(Mux(slot_last, 0, slot + 1)),
-                    group.eq(Mux(group == conv.group_count - 1, 0, group + 1)),
+                    group.eq(Mux(group_last, 0, group + 1)),
                 ]
-                with m.If(group == conv.group_count - 1):
+                with m.If(group_last):
                     m.d.sync += u.eq(Mux(slot_last, 0, u + 1))
 
         # With parameters in the lanes, a tile waits for its own.
@@ -210,7 +220,7 @@ class DrainScheduler(wiring.Component):
         ]
 
         # The job of a segment: bytes left of a full and of the partial column.
-        offset = Signal(16)
+        offset, segment_first = Signal(16), Signal(init=1)
         whole_left, part_left = Signal(17), Signal(17)
 
         def at_most_a_word(left):
@@ -221,10 +231,11 @@ class DrainScheduler(wiring.Component):
 
         whole_now, part_now = Signal(17), Signal(17)
         m.d.comb += [
-            whole_now.eq(Mux(offset == 0, conv.run_full, whole_left)),
-            part_now.eq(Mux(offset == 0, conv.run_last, part_left)),
+            whole_now.eq(Mux(segment_first, conv.run_full, whole_left)),
+            part_now.eq(Mux(segment_first, conv.run_last, part_left)),
         ]
         with m.If(segment_last):
+            m.d.sync += segment_first.eq(slot_last)
             with m.If(slot_last):
                 m.d.sync += offset.eq(0)
             with m.Else():

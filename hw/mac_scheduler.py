@@ -78,12 +78,14 @@ class MacScheduler(wiring.Component):
 
         m.submodules.nest = nest = LoopNest(
             loops={"m": 8, "k": 16, "c_chunk": 8, "r_chunk": 8, "q": 16, "strip": 16, "tile": 16},
-            quantities={"filter": (16, ["tile"])})
+            quantities={"filter": (16, ["tile"])}, indexed=["k", "q"], alternatives=["k"])
         last_c = nest.last_c_chunk
         m.d.comb += [
             nest.start.eq(self.start),
             nest.count_m.eq(conv.m_count),
-            nest.count_k.eq(Mux(last_c, conv.k_count_last, conv.k_count)),
+            nest.count_k.eq(conv.k_count),
+            nest.other_k.eq(conv.k_count_last),
+            nest.choose_k.eq(last_c),
             nest.count_c_chunk.eq(conv.c_chunks),
             nest.count_r_chunk.eq(conv.r_chunks),
             nest.count_q.eq(conv.q_count),
@@ -124,8 +126,10 @@ class MacScheduler(wiring.Component):
 
         # The window in the ring of ifmap entries. What slides on stays for the next step.
         window, used = Signal(range(self.ifmap_depth)), Signal(range(self.ifmap_depth + 1))
-        slides = (conv.r_chunks == 1) & (conv.c_chunks == 1) & ~nest.last_q
-        m.d.comb += used.eq(Mux(slides, conv.entries_next, nest.count_k))
+        one_pass = Signal()
+        m.d.sync += one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1))
+        m.d.comb += used.eq(Mux(one_pass & ~nest.last_q, conv.entries_next,
+                                Mux(last_c, conv.k_count_last, conv.k_count)))
         with m.If(issue & pass_last):
             m.d.comb += self.release.eq(used)
             m.d.sync += window.eq(window + used)
@@ -134,11 +138,14 @@ class MacScheduler(wiring.Component):
         filter_next = Signal(16)
         u, lap_first, bank = Signal(range(self.psum_depth)), Signal(init=1), Signal()
         u_last = Signal()
+        u_highest = Signal.like(u)
         filter_now = Signal(16)
         first = Signal()
+        # The descriptor holds before the first MAC, so what it implies can be a register.
+        m.d.sync += u_highest.eq(conv.u_count - 1)
         m.d.comb += [
             filter_now.eq(Mux(step_first, nest.value_filter, filter_next)),
-            u_last.eq(u == conv.u_count - 1),
+            u_last.eq(u == u_highest),
             first.eq(lap_first & ~conv.keep),
         ]
         with m.If(issue):
@@ -156,9 +163,10 @@ class MacScheduler(wiring.Component):
         whole, part = Signal(self.cols), Signal(self.cols)
         for n, column in enumerate(self.columns):
             at_work = Signal(name=f"at_work_{n}")
+            reach   = Signal(signed(17), name=f"reach_{n}")
+            m.d.sync += reach.eq(conv.q_limit - column.q_offset)
             m.d.comb += [
-                at_work.eq((column.p_index < p_limit)
-                           & (column.q_offset + nest.index_q < conv.q_limit)),
+                at_work.eq((column.p_index < p_limit) & (nest.index_q < reach)),
                 whole[n].eq(at_work & (~nest.last_tile | column.full)),
                 part[n].eq(at_work & nest.last_tile & column.part),
             ]

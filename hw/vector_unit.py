@@ -32,19 +32,29 @@ def _walk(m, name, *, start, advance, base, loops):
     """
     left = [Signal(count.shape(), name=f"{name}_left_{n}") for n, (count, _, _) in enumerate(loops)]
     at   = [Signal(base.shape(), name=f"{name}_at_{n}") for n in range(len(loops))]
-    ends = [left[n] <= unit for n, (_, _, unit) in enumerate(loops)]
+    ends = [Signal(name=f"{name}_ends_{n}") for n in range(len(loops))]
     last = [Cat(ends[:n + 1]).all() for n in range(len(loops))]
 
-    # Where the loops inside go on from if this loop, or one outside, steps.
-    moved = base
-    for n, (count, step, unit) in reversed([*enumerate(loops)]):
-        after = Signal(base.shape(), name=f"{name}_after_{n}")
-        m.d.comb += after.eq(Mux(ends[n], moved, at[n] + step))
+    # Exactly one loop steps, unless all of them start over.
+    onto, adds = base & last[-1].replicate(len(base)), C(0)
+    for n, (_, step, _) in enumerate(loops):
+        steps = Signal(name=f"{name}_steps_{n}")
+        m.d.comb += steps.eq((last[n - 1] if n else 1) & ~ends[n])
+        onto |= at[n] & steps.replicate(len(base))
+        adds |= step & steps.replicate(len(base))
+    moved = Signal(base.shape(), name=f"{name}_moved")
+    m.d.comb += moved.eq(onto + adds)
+
+    for n, (count, _, unit) in enumerate(loops):
         with m.If(start):
-            m.d.sync += [left[n].eq(count), at[n].eq(base)]
+            m.d.sync += [left[n].eq(count), ends[n].eq(count <= unit), at[n].eq(base)]
         with m.Elif(advance & (last[n - 1] if n else 1)):
-            m.d.sync += [left[n].eq(Mux(ends[n], count, left[n] - unit)), at[n].eq(after)]
-        moved = after
+            m.d.sync += at[n].eq(moved)
+            with m.If(ends[n]):
+                m.d.sync += [left[n].eq(count), ends[n].eq(count <= unit)]
+            with m.Else():
+                # Decided here, a comparison ahead of the decisions that hang on it.
+                m.d.sync += [left[n].eq(left[n] - unit), ends[n].eq(left[n] <= 2 * unit)]
 
     return at[0], left, last
 
@@ -68,8 +78,8 @@ class VectorUnit(wiring.Component):
         Bytes the global buffer reads and writes a cycle.
     read_latency : :class:`int`
         Cycles from ``read_en`` to ``read_data``.
-    parameter_depth, tag_shape
-        Of the post processor; they only shape ``post_i`` and ``post_o``.
+    tag_shape : shape-like
+        Of the post processor; it only shapes ``post_i`` and ``post_o``.
 
     Members
     -------
@@ -99,7 +109,7 @@ class VectorUnit(wiring.Component):
     #: more than the raw result takes, rounded up to the one cycle in three that is free.
     REENTRY = PostProcessor.RAW_LATENCY + 2 + -PostProcessor.RAW_LATENCY % 3
 
-    def __init__(self, *, lanes, word_bytes, read_latency, parameter_depth, tag_shape=0):
+    def __init__(self, *, lanes, word_bytes, read_latency, tag_shape=0):
         if not 1 <= lanes <= word_bytes:
             raise ValueError(f"Lanes must be 1 to {word_bytes}, not {lanes!r}")
         if read_latency < 1:
@@ -107,7 +117,6 @@ class VectorUnit(wiring.Component):
         self.lanes = lanes
         self.word_bytes = word_bytes
         self.read_latency = read_latency
-        self.parameter_depth = parameter_depth
         self.tag_shape = tag_shape
 
         super().__init__({
@@ -119,7 +128,7 @@ class VectorUnit(wiring.Component):
             "read_addr": Out(24),
             "read_data": In(data.ArrayLayout(unsigned(8), word_bytes)),
             "post_i": Out(beat_layout(
-                lanes=lanes, parameter_depth=parameter_depth, tag_shape=tag_shape)),
+                lanes=lanes, tag_shape=tag_shape)),
             "post_o": In(result_layout(lanes=lanes, tag_shape=tag_shape)),
             "post_raw": In(data.ArrayLayout(signed(32), lanes)),
             "write_en": Out(1),

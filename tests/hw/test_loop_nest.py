@@ -74,34 +74,44 @@ def wrapped(value, shape):
 
 
 def counts_of(seed):
-    """Return iterations of the loops, outermost first; inner ones depend on outer indices."""
+    """Return, for loops outermost first, (count, other count, when the other one counts)."""
     rng = random.Random(seed)
     fixed = [rng.randint(1, 3) for _ in OUTER]
     if seed == 0:
         fixed = [1] * len(OUTER)
-    if seed % 2 == 0:
-        return [lambda *_, n=n: n for n in fixed]
-    return [
-        lambda: fixed[0],
-        lambda d: fixed[1] + (d == fixed[0] - 1),
-        lambda d, c: 1 + (c + d) % 3,
-        # Of the loop just outside and the outermost, as the loader's y and x.
-        lambda d, c, b: fixed[3] + 2 * (b == 0) + (d == 0),
-    ]
+
+    def never(*_):
+        return False
+
+    chooses = [never] * 4
+    if seed % 2:
+        chooses = [
+            never,
+            lambda d: d == fixed[0] - 1,
+            lambda d, c: (c + d) % 2 == 1,
+            # Of the loop just outside and the outermost, as the loader's y and x.
+            lambda d, c, b: b == 0 or d == 1,
+        ]
+    return [(count, rng.randint(1, 4), choose)
+            for count, choose in zip(fixed, chooses, strict=True)]
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("p_idle", [0, 0.5])
 def test_nested_loops(seed, p_idle):
     rng, counts = random.Random(seed), counts_of(seed)
+    actual = [lambda *outer, count=count, other=other, choose=choose:
+              other if choose(*outer) else count for count, other, choose in counts]
     steps, origins = {}, {}
     for name, (shape, loops) in QUANTITIES.items():
         origins[name] = rng.getrandbits(width(shape))
         steps[name] = {OUTER.index(loop): rng.getrandbits(width(shape)) for loop in loops}
-    expected = list(nest(counts, steps, origins))
+    expected = list(nest(actual, steps, origins))
     assert len(expected) == len({indices for indices, _, _ in expected})
 
-    dut = LoopNest(loops=LOOPS, quantities=QUANTITIES)
+    alternatives = LOOPS if seed % 2 else ()
+    dut = LoopNest(loops=LOOPS, quantities=QUANTITIES, indexed=["a", "c", "d"],
+                   alternatives=alternatives)
     position, checked = 0, 0
     # Once in the middle; starting over at the end comes by itself.
     restart_at = {len(expected) + len(expected) // 2}
@@ -109,7 +119,11 @@ def test_nested_loops(seed, p_idle):
     def drive(ctx, first=False):
         indices = expected[position][0]
         for n, loop in enumerate(OUTER):
-            ctx.set(getattr(dut, f"count_{loop}"), counts[n](*indices[:n]))
+            count, other, choose = counts[n]
+            ctx.set(getattr(dut, f"count_{loop}"), count)
+            if loop in alternatives:
+                ctx.set(getattr(dut, f"other_{loop}"), other)
+                ctx.set(getattr(dut, f"choose_{loop}"), choose(*indices[:n]))
         for name, (shape, _) in QUANTITIES.items():
             # Origins are sampled by start; after that they may be anything.
             origin = origins[name] if first else rng.getrandbits(width(shape))
@@ -121,7 +135,8 @@ def test_nested_loops(seed, p_idle):
         nonlocal position, checked
         indices, lasts, values = expected[position]
         for n, loop in enumerate(OUTER):
-            assert ctx.get(getattr(dut, f"index_{loop}")) == indices[n]
+            if loop in dut.indexed:
+                assert ctx.get(getattr(dut, f"index_{loop}")) == indices[n]
             assert ctx.get(getattr(dut, f"first_{loop}")) == (indices[n] == 0)
             assert ctx.get(getattr(dut, f"last_{loop}")) == lasts[n]
         for name, (shape, _) in QUANTITIES.items():
@@ -156,3 +171,6 @@ def test_one_loop_to_its_limit():
 def test_unknown_loop():
     with pytest.raises(ValueError, match=r"^Loop must be one of a, b, not 'c'$"):
         LoopNest(loops={"a": 1, "b": 1}, quantities={"x": (1, ["a", "c"])})
+    for keyword in ("indexed", "alternatives"):
+        with pytest.raises(ValueError, match=r"^Loop must be one of a, b, not 'd'$"):
+            LoopNest(loops={"a": 1, "b": 1}, quantities={}, **{keyword: ["d"]})
