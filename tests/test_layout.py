@@ -38,6 +38,7 @@ MAY_IMPORT_LAZILY = {
     "gen/targets.py": ("sim", "sw_driver"),
     "gen/testbench.py": ("sw_driver",),
     "gen/cli.py": ("sim", "sw_driver", "boards"),
+    "gen/board_commands.py": ("sim", "sw_driver", "boards"),
 }
 
 # The driver runs on a Raspberry Pi with none of these.
