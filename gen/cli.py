@@ -54,7 +54,11 @@ def run(
         help="Where to write the outputs.", show_default=False, metavar="Y.npy")] = None,
     preset: Preset = "ulx3s-85f",
     dataflow: Dataflow = None,
-    target: Annotated[str, typer.Option(help="What to run on: sim.")] = "sim",
+    target: Annotated[str, typer.Option(
+        help="What to run on: sim, or serial:PORT[@BAUD].")] = "sim",
+    timeout: Annotated[float | None, typer.Option(
+        help="Seconds for which nothing may move on the serial port (10); more for a device that "
+             "is simulated slowly.", show_default=False, metavar="SECONDS")] = None,
     rounding: Rounding = "single",
     json_file: Json = None,
     waves: Annotated[Path | None, typer.Option(
@@ -74,7 +78,7 @@ def run(
     with _progress(quiet=json_file is not None) as progress:
         result = run_model(
             model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
-            target=target, waves=waves, config=_config(preset, config, dataflow),
+            target=target, timeout=timeout, waves=waves, config=_config(preset, config, dataflow),
             progress=progress)
     if output is not None:
         import numpy as np
@@ -90,6 +94,38 @@ def run(
 
         run_tables(_console(), result)
     return 0 if result.bit_exact else NOT_BIT_EXACT
+
+
+@app.command()
+def compare(
+    model: Model,
+    input: Annotated[Path | None, typer.Option(
+        help="Inputs with a leading batch, of which the first is used; random without.",
+        show_default=False, metavar="X.npy")] = None,
+    preset: Preset = "ulx3s-85f",
+    rounding: Rounding = "single",
+    json_file: Json = None,
+    config: Config = None,
+) -> int:
+    """Run a network with every dataflow, and show cycles and accesses side by side.
+
+    Exit status 0 only if every output was bit-exact.
+    """
+    from .compare import compare as compare_dataflows
+
+    inputs = None if input is None else _load_array(input)
+    _check_folder(json_file)
+    with _progress(quiet=json_file is not None) as progress:
+        found = compare_dataflows(
+            model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
+            file=config, progress=progress)
+    if json_file is not None:
+        _write_json(json_file, found)
+    else:
+        from .tables import compare_table
+
+        compare_table(_console(), found)
+    return 0 if found["bit_exact"] else NOT_BIT_EXACT
 
 
 @app.command()
@@ -194,6 +230,82 @@ def verilog(
         paths = write(array, output, extra=extra, progress=progress)
     for path in paths:
         _console().print(f"{path}: {path.stat().st_size:,} bytes", highlight=False, markup=False)
+
+
+@app.command()
+def devices(
+    probe: Annotated[bool, typer.Option(
+        "--probe", help="Open each and ask what it is; whatever runs there is stopped.")] = False,
+    all_ports: Annotated[bool, typer.Option(
+        "--all", help="Also ports with no known bridge behind them.")] = False,
+    baud: Annotated[int | None, typer.Option(
+        help="Bits a second, for --probe (3,000,000).", show_default=False)] = None,
+    port: Annotated[list[str] | None, typer.Option(
+        help="Only this one, whatever it is; may be given several times.",
+        show_default=False)] = None,
+    json_file: Json = None,
+) -> None:
+    """Show the serial ports with boards that may be ours."""
+    from dataclasses import asdict
+
+    from ..sw_driver.ports import Device, list_devices, probed
+    from ..sw_driver.serial_transport import BAUD
+    from .tables import devices_table
+
+    found = list_devices(all_ports=all_ports)
+    if port:
+        known = {device.port: device for device in list_devices(all_ports=True)}
+        found = [known.get(name, Device(port=name)) for name in port]
+    if probe:
+        found = [probed(device, baud=baud or BAUD) for device in found]
+    if json_file is not None:
+        _write_json(json_file, [asdict(device) for device in found])
+    else:
+        devices_table(_console(), found)
+
+
+@app.command()
+def emulate(
+    board: Annotated[str | None, typer.Option(
+        help="A board with its configuration, clock and baud rate.", show_default=False)] = None,
+    preset: Annotated[str | None, typer.Option(
+        help="Instead of a board: the accelerator.", show_default=False)] = None,
+    config: Config = None,
+    dataflow: Dataflow = None,
+    clock: Annotated[int | None, typer.Option(
+        help="Cycles a second (the board's, or 60,000,000).", show_default=False)] = None,
+    baud: Annotated[int | None, typer.Option(
+        help="Bits a second (the board's, or 3,000,000).", show_default=False)] = None,
+    link: Annotated[Path | None, typer.Option(
+        help="Make a symbolic link to the port.", show_default=False, metavar="PATH")] = None,
+    faults: Annotated[float, typer.Option(
+        help="Damage one byte in so many on the way; 0: none.", metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the damage.")] = 1,
+) -> None:
+    """Simulate a board behind a pseudo-terminal, for: oarlock run --target serial:PORT.
+
+    Runs until it is interrupted.
+    """
+    from ..boards.link_table import LINKS
+    from ..sim.emulate import emulate as run_emulator
+    from .errors import OarlockError
+
+    if (board is None) == (preset is None):
+        raise OarlockError("emulate needs either --board or --preset")
+    if board is not None and board not in LINKS:
+        raise OarlockError(f"board must be one of {', '.join(LINKS)}, not {board!r}")
+    entry = None if board is None else LINKS[board]
+    name = entry.preset if entry is not None else str(preset)
+    _check_folder(link)
+    with _progress() as progress:
+        def say(text: str) -> None:
+            print(text, flush=True)
+
+        run_emulator(
+            _config(name, config, dataflow), name=board or name, preset=name,
+            clock_hz=clock or (entry.clock_hz if entry is not None else 60_000_000),
+            baud=baud or (entry.baud if entry is not None else 3_000_000),
+            link=link, faults=faults, seed=seed, progress=progress, say=say)
 
 
 @app.command()

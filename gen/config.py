@@ -15,7 +15,8 @@ from .errors import ConfigError
 
 __all__ = ["PRESETS", "ArrayConfig", "load_config"]
 
-DATAFLOWS = ("row-stationary",)
+#: Names of :class:`isa.Dataflow`, in its order.
+DATAFLOWS = tuple(dataflow.name.lower().replace("_", "-") for dataflow in isa.Dataflow)
 
 
 def _power_of_two(value: int) -> bool:
@@ -31,28 +32,38 @@ class ArrayConfig:
     rows, cols : :class:`int`
         PEs down and across, 1 to 16 each.
     ifmap_depth : :class:`int`
-        Entries of a PE's ifmap scratchpad, a power of two, 16 to 256.
+        Entries of a PE's ifmap scratchpad, a power of two, 16 to 256. Row-stationary only.
     filter_depth : :class:`int`
-        Weights (bytes) in a PE's filter scratchpad, a power of two, 64 to 32768. One filter of one
-        channel must fit: 256 for kernels up to 15x15.
+        Weights (bytes) of every PE that are kept on chip, a power of two, 64 to 32768: in its
+        filter scratchpad (row-stationary), or in the filter memory of its column
+        (weight-stationary). One filter of one channel must fit: 256 for kernels up to 15x15.
     psum_depth : :class:`int`
-        Partial sums in each of a PE's two banks, a power of two, 1 to 64.
+        Partial sums in each of a PE's two banks, a power of two, 1 to 64. Row-stationary only.
+    accumulator_depth : :class:`int`
+        Partial sums in each of a column's two banks, a power of two, 2 to 4096. Weight-stationary
+        only.
+    psum_width : :class:`int`
+        Bits of a partial sum, 16 to 32. A layer whose sums may need more is refused when it is
+        compiled.
     word_bytes : :class:`int`
         Bytes the global buffer reads and writes a cycle: 4, 8, 16 or 32.
     buffer_bytes : :class:`int`
-        Size of the global buffer, a multiple of ``2 * word_bytes``.
+        Size of the global buffer, a multiple of ``2 * word_bytes``, 1024 to 8388608.
+    buffer_banks : :class:`int`
+        Memories that the global buffer is made of, a power of two, 2 to ``2 * word_bytes``.
     lanes : :class:`int`
         Outputs that post-processing finishes a cycle, 1 to ``min(16, word_bytes)``.
     lane_depth : :class:`int`
-        Channels whose parameters a lane keeps (twice), a power of two, 2 to 64.
+        Channels whose parameters a lane keeps (twice), a power of two, 2 to 64. Weight-stationary:
+        at least ``cols / lanes``.
     parameter_depth : :class:`int`
-        Output channels whose requantization parameters fit at once.
+        Output channels whose requantization parameters fit at once, 16 to 65536.
     program_depth : :class:`int`
         32-bit words of program memory.
     zero_gating : :class:`bool`
         Skip the filter read and the multiplication where the activation is zero.
     dataflow : :class:`str`
-        ``"row-stationary"``.
+        ``"row-stationary"`` or ``"weight-stationary"``.
     clock_hz : :class:`int`
         Clock at which latencies are stated. Not part of the digest.
 
@@ -67,8 +78,11 @@ class ArrayConfig:
     ifmap_depth: int = 64
     filter_depth: int = 2048
     psum_depth: int = 16
+    accumulator_depth: int = 256
+    psum_width: int = 32
     word_bytes: int = 16
     buffer_bytes: int = 81920
+    buffer_banks: int = 2
     lanes: int = 12
     lane_depth: int = 16
     parameter_depth: int = 4096
@@ -97,25 +111,45 @@ class ArrayConfig:
                 "a power of two from 64 to 32768")
         require("psum_depth", _power_of_two(self.psum_depth) and self.psum_depth <= 64,
                 "a power of two from 1 to 64")
+        require("accumulator_depth",
+                _power_of_two(self.accumulator_depth) and 2 <= self.accumulator_depth <= 4096,
+                "a power of two from 2 to 4096")
+        require("psum_width", 16 <= self.psum_width <= 32, "16 to 32")
         require("word_bytes", self.word_bytes in (4, 8, 16, 32), "4, 8, 16 or 32")
         require("buffer_bytes", self.buffer_bytes % (2 * self.word_bytes) == 0
                 and 1024 <= self.buffer_bytes <= 1 << 23,
                 "a multiple of 2 * word_bytes from 1024 to 8388608")
+        require("buffer_banks",
+                _power_of_two(self.buffer_banks) and 2 <= self.buffer_banks <= 2 * self.word_bytes,
+                "a power of two from 2 to 2 * word_bytes")
         require("lanes", 1 <= self.lanes <= min(16, self.word_bytes),
                 "1 to the smaller of 16 and word_bytes")
         require("lane_depth", _power_of_two(self.lane_depth) and 2 <= self.lane_depth <= 64,
                 "a power of two from 2 to 64")
         require("parameter_depth", 16 <= self.parameter_depth <= 65536, "16 to 65536")
-        require("program_depth", 2 * isa.conv_words(self.rows, self.cols) <= self.program_depth
-                and self.program_depth <= 65536,
-                "room for two descriptors, and at most 65536")
         require("dataflow", self.dataflow in DATAFLOWS, " or ".join(DATAFLOWS))
+        require("lane_depth", self.lane_depth * self.lanes >= self.cols
+                or self.dataflow_code == isa.Dataflow.ROW_STATIONARY,
+                "at least cols / lanes if the dataflow is weight-stationary")
+        require("program_depth",
+                2 * max(self.descriptor_lengths.values()) <= self.program_depth <= 65536,
+                "room for two descriptors, and at most 65536")
         require("clock_hz", self.clock_hz > 0, "positive")
 
     @property
     def pes(self) -> int:
         """Number of processing elements."""
         return self.rows * self.cols
+
+    @property
+    def dataflow_code(self) -> isa.Dataflow:
+        """The dataflow as the hardware knows it."""
+        return isa.Dataflow(DATAFLOWS.index(self.dataflow))
+
+    @property
+    def descriptor_lengths(self) -> dict[isa.DescriptorKind, int]:
+        """Words of every kind of descriptor."""
+        return isa.descriptor_lengths(self.dataflow_code, self.rows, self.cols)
 
     @cached_property
     def digest(self) -> int:
@@ -130,7 +164,7 @@ class ArrayConfig:
         values = {
             "magic": isa.MAGIC, "version": isa.VERSION,
             "digest_low": self.digest & 0xFFFFFFFF, "digest_high": self.digest >> 32,
-            "dataflow": DATAFLOWS.index(self.dataflow), "zero_gating": int(self.zero_gating),
+            "dataflow": int(self.dataflow_code), "zero_gating": int(self.zero_gating),
         }
         return {name: values[name] if name in values else getattr(self, name)
                 for name in isa.INFO_FIELDS}

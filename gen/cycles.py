@@ -18,26 +18,19 @@ __all__ = ["ConvTiming", "conv_cycles"]
 
 @dataclass(frozen=True, kw_only=True)
 class ConvTiming:
-    """What a CONV descriptor takes and does.
+    """What a descriptor of a convolution takes and does.
 
     Members
     -------
     cycles : :class:`int`
         From the engine's start to the cycle in which it is idle.
-    mac_cycles : :class:`int`
-        MAC tokens issued.
-    stall_load, stall_drain : :class:`int`
-        Cycles in which the next pass waited for its ifmap, for a bank of partial sums.
-    ifmap_beats, drain_slots : :class:`int`
-        Words sent into the array, slots of the partial-sum chain.
+    counts : dict of :class:`str` to :class:`int`
+        What it adds to the counters of :data:`oarlock.hw.isa.COUNTERS`, as far as that does not
+        depend on the data.
     """
 
     cycles: int
-    mac_cycles: int
-    stall_load: int
-    stall_drain: int
-    ifmap_beats: int
-    drain_slots: int
+    counts: dict[str, int]
 
 
 def _segments(beats: int, most: int) -> list[int]:
@@ -158,5 +151,7 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
         collected = last_beat + 2 + chain + PostProcessor.LATENCY
         cycles = collected + Collector.LATENCY + flush
         slots = fields["run_full"] * fields["tile_count"] * strips * q_count
-    return ConvTiming(cycles=cycles, mac_cycles=macs, stall_load=stall_load,
-                      stall_drain=stall_drain, ifmap_beats=beats_sent, drain_slots=slots)
+    return ConvTiming(cycles=cycles, counts={
+        "mac_cycles": macs, "stall_load": stall_load, "stall_drain": stall_drain,
+        "ifmap_beats": beats_sent, "drain_slots": slots, "psum_hops": slots * config.pes,
+        "filter_hops": 0})

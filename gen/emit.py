@@ -10,8 +10,9 @@ import numpy as np
 from ..hw import isa
 from ..sim.reference import Rounding
 from .config import ArrayConfig
+from .dataflow import dataflow_of
 from .graph import Graph, image_shape
-from .lower import FilterWrite, filter_writes, lower_conv, parameter_entries
+from .lower import FilterWrite, parameter_entries
 from .plan import MemoryPlan, Piece
 from .residency import LayerPlan
 from .tiles import piece_weights, requantization, vector_descriptors, whole
@@ -114,12 +115,14 @@ class Emitter:
     ----------
     graph, memory, plans, config, rounding
         What was decided before.
+    profile : :class:`bool`
+        Run layer by layer, and read the counters after each.
     """
 
     def __init__(self, graph: Graph, memory: MemoryPlan, plans: list[LayerPlan],
-                 config: ArrayConfig, rounding: Rounding) -> None:
+                 config: ArrayConfig, rounding: Rounding, *, profile: bool = False) -> None:
         self.graph, self.memory, self.plans = graph, memory, plans
-        self.config, self.rounding = config, rounding
+        self.config, self.rounding, self.profile = config, rounding, profile
         self.words = _Words()
         self.setup, self.inference = _Steps(self.words), _Steps(self.words)
         self.jobs = [_Job(plan=plan, part=part, last=number == len(plan.parts) - 1)
@@ -163,7 +166,7 @@ class Emitter:
         if resident:
             ends = np.cumsum([0, *lengths]).tolist()
             self.program_base = ends[:-1]
-        one_run = (resident and all(
+        one_run = (resident and not self.profile and all(
             not job.part.reads and job.part.writes is None
             and (job.plan.mapping is None or (job.plan.tiling.index in self.filter_base
                                               and job.plan.tiling.index in self.parameter_base))
@@ -230,6 +233,8 @@ class Emitter:
             nonlocal running, ends
             if running:
                 steps.step("wait", layer=ends)
+                if self.profile and ends is not None:
+                    steps.step("counters", layer=ends)
             running, ends = False, None
             busy.clear()
 
@@ -292,7 +297,7 @@ class Emitter:
     def _length(self, job: _Job) -> int:
         """Return the program words of a job."""
         if job.plan.mapping is not None:
-            return isa.conv_words(self.config.rows, self.config.cols)
+            return self.config.descriptor_lengths[dataflow_of(self.config).kind]
         return sum(map(len, self._descriptors(job, 0, 0)))
 
     def _descriptors(self, job: _Job, filter_base: int, parameter_base: int) -> list[list[int]]:
@@ -302,7 +307,7 @@ class Emitter:
             return [isa.pack(isa.VECTOR_FIELDS, fields) for fields in vector_descriptors(
                 task, tensors, self.rounding, part.box, part.boxes, part.sources, part.target)]
         assert part.shape is not None
-        descriptor = lower_conv(
+        descriptor = dataflow_of(self.config).lower_conv(
             job.plan.mapping.adapted(part.shape), self.config,
             requantization(task, tensors, self.rounding), in_base=part.sources[0].address,
             out_base=part.target.address, filter_base=filter_base, parameter_base=parameter_base,
@@ -315,8 +320,8 @@ class Emitter:
         key = plan.tiling.index, part.box[2], channels
         if key not in self.images:
             weights = piece_weights(plan.tiling.task, part.box[2], channels)
-            self.images[key] = filter_writes(plan.mapping.adapted(part.shape), self.config,
-                                             weights)
+            self.images[key] = dataflow_of(self.config).filter_writes(
+                plan.mapping.adapted(part.shape), self.config, weights)
         for write in self.images[key]:
             steps.write(isa.Memory.FILTER, write.block << 24 | base,
                         write.data.view("<u4").ravel(), operand=write.columns)

@@ -12,9 +12,14 @@ from .config import ArrayConfig
 
 __all__ = ["DESCRIPTORS", "c_header"]
 
-#: Parts of descriptors, by name; see :mod:`oarlock.hw.isa`.
-DESCRIPTORS = {"conv": isa.CONV_FIELDS, "row": isa.ROW_FIELDS, "column": isa.COLUMN_FIELDS,
-               "beat": isa.BEAT_FIELDS, "vector": isa.VECTOR_FIELDS}
+#: Parts of a dataflow's descriptors, by name; see :mod:`oarlock.hw.isa`.
+DESCRIPTORS = {
+    isa.Dataflow.ROW_STATIONARY: {
+        "conv": isa.CONV_FIELDS, "row": isa.ROW_FIELDS, "column": isa.COLUMN_FIELDS,
+        "beat": isa.BEAT_FIELDS, "vector": isa.VECTOR_FIELDS},
+    isa.Dataflow.WEIGHT_STATIONARY: {
+        "systolic": isa.SYSTOLIC_FIELDS, "vector": isa.VECTOR_FIELDS},
+}
 
 Define = tuple[str, int]
 
@@ -56,12 +61,12 @@ def _sections(config: ArrayConfig) -> Iterator[tuple[str, Iterable[Define]]]:
     yield "Counters: the low word of counter n is word 2 * n of the answer, after its first.", [
         (f"counter_{name}", n) for n, name in enumerate(isa.COUNTERS)] + [
         ("counter_words", isa.COUNTER_WORDS)]
-    for part, fields in DESCRIPTORS.items():
+    for part, fields in DESCRIPTORS[config.dataflow_code].items():
         yield f"Fields of the {part} part of a descriptor; SIGNED is two's complement.", [
             ("words_" + part, isa.word_count(fields)), *_fields(part, fields)]
     yield "Words of whole descriptors.", [
-        ("conv_descriptor_words", isa.conv_words(config.rows, config.cols)),
-        ("vector_descriptor_words", isa.vector_words())]
+        (f"{kind.name}_descriptor_words", words)
+        for kind, words in config.descriptor_lengths.items()]
 
 
 def _enum(prefix: str, enum: type[IntEnum]) -> list[Define]:

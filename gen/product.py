@@ -109,9 +109,10 @@ def manifest(config: ArrayConfig, verilog: str) -> dict[str, object]:
         "kinds": _values(isa.DescriptorKind),
         "rules": _values(isa.Rule),
         "vector_ops": _values(isa.VectorOp),
-        "descriptors": {part: _fields(fields) for part, fields in DESCRIPTORS.items()},
-        "descriptor_words": {"conv": isa.conv_words(config.rows, config.cols),
-                             "vector": isa.vector_words()},
+        "descriptors": {part: _fields(fields)
+                        for part, fields in DESCRIPTORS[config.dataflow_code].items()},
+        "descriptor_words": {kind.name.lower(): words
+                             for kind, words in config.descriptor_lengths.items()},
     }
 
 

@@ -11,12 +11,14 @@ import numpy as np
 
 from ..sim.reference import Rounding
 from .config import ArrayConfig
+from .conv_shape import conv_shape
+from .dataflow import dataflow_of
 from .emit import Emitter
 from .graph import Graph, image_shape, prepare
-from .mapping import bound_cycles, conv_shape
 from .network import Network
 from .plan import plan_memory
 from .residency import LayerPlan, plan_layers
+from .sum_width import check_sums
 
 
 __all__ = ["FORMAT", "VERSION", "Program", "compile_network"]
@@ -57,8 +59,8 @@ class Program:
             np.savez(file, header=np.frombuffer(text, np.uint8), words=self.words)
 
 
-def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = "single",
-                    ) -> Program:
+def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = "single", *,
+                    profile: bool = False) -> Program:
     """Compile a network for a configuration.
 
     Parameters
@@ -69,16 +71,21 @@ def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = 
         The accelerator.
     rounding : :data:`oarlock.sim.reference.Rounding`
         Rounding rule of all requantizations.
+    profile : :class:`bool`
+        Run layer by layer, and read the counters after each.
 
     Raises
     ------
     oarlock.gen.plan.PlanError
         If a layer cannot be cut small enough for the configuration.
+    oarlock.gen.sum_width.SumWidthError
+        If a layer's partial sums may not fit.
     """
     graph = prepare(network)
+    check_sums(graph, config)
     memory = plan_memory(graph, config)
     plans = plan_layers(graph, memory, config)
-    emitter = Emitter(graph, memory, plans, config, rounding)
+    emitter = Emitter(graph, memory, plans, config, rounding, profile=profile)
     setup, inference, words = emitter.emit()
     hosted = {graph.source, graph.target} | {
         step["tensor"] for step in inference if "tensor" in step}
@@ -111,7 +118,8 @@ def _layers(graph: Graph, plans: list[LayerPlan], config: ArrayConfig) -> list[d
     texts = {plan.tiling.task.position: plan.text for plan in plans}
     return [
         {"name": layer.name, "op": layer.op, "macs": layer.macs(graph.tensors),
-         "bound_cycles": (bound_cycles(conv_shape(layer, graph.tensors), config)
+         "bound_cycles": (dataflow_of(config).bound_cycles(
+              conv_shape(layer, graph.tensors), config)
                           if layer.weights is not None else 0),
          "mapping": texts.get(position, ""), "runs_on": runs_on}
         for position, (layer, runs_on) in enumerate(

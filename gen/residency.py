@@ -8,8 +8,9 @@ import numpy as np
 
 from .config import ArrayConfig
 from .conv_shape import KINDS, variant
+from .dataflow import ArrayMapping, dataflow_of
 from .graph import ARRAY_OPS, Graph
-from .mapping import Mapping, MappingError, search
+from .mapping import MappingError
 from .plan import (
     MemoryPlan,
     Piece,
@@ -38,7 +39,7 @@ class LayerPlan:
         How it is cut.
     parts : list of :class:`oarlock.gen.plan.Piece`
         Its runs.
-    mapping : :class:`oarlock.gen.mapping.Mapping` or None
+    mapping : :class:`oarlock.gen.dataflow.ArrayMapping` or None
         Of the largest part; the others' are adapted from it.
     resident : :class:`bool`
         Its filters stay in the array.
@@ -46,7 +47,7 @@ class LayerPlan:
 
     tiling: Tiling
     parts: list[Piece]
-    mapping: Mapping | None
+    mapping: ArrayMapping | None
     resident: bool
 
     @property
@@ -72,7 +73,7 @@ class _Streamed:
     """A way to run a layer whose filters are loaded before each of its parts."""
 
     tiling: Tiling
-    mapping: Mapping
+    mapping: ArrayMapping
     cost: int
 
 
@@ -116,8 +117,8 @@ def _way(graph: Graph, memory: MemoryPlan, tiling: Tiling, config: ArrayConfig, 
     """Return the best mapping for parts whose filters take at most ``room`` entries."""
     parts = pieces(graph, memory, tiling, samples=True)
     try:
-        front = search(main_shape(parts), config, max_entries=room, kinds=_kinds(parts),
-                       one_step=tiling.keeps)
+        front = dataflow_of(config).search(main_shape(parts), config, max_entries=room,
+                                           kinds=_kinds(parts), one_step=tiling.keeps)
     except MappingError:
         return None
     height, width, outputs = output_shape(tiling.task, graph.tensors)
@@ -125,7 +126,7 @@ def _way(graph: Graph, memory: MemoryPlan, tiling: Tiling, config: ArrayConfig, 
     slices = -(-outputs // tiling.step[2]) * len(tiling.channel_slices)
     runs, loads = boxes * slices, slices * (boxes if tiling.keeps else 1)
 
-    def cost(mapping: Mapping) -> int:
+    def cost(mapping: ArrayMapping) -> int:
         run, load = mapping.cycles * runs, mapping.image_words * loads
         return max(run, load) if overlaps else run + load
 
@@ -143,7 +144,7 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
     plans: list[LayerPlan | None] = [None] * len(graph.tasks)
     array = [index for index, task in enumerate(graph.tasks) if task.layer.op in ARRAY_OPS]
     whole: dict[int, LayerPlan] = {}
-    fronts: list[list[Mapping]] = []
+    fronts: list[list[ArrayMapping]] = []
     for index, task in enumerate(graph.tasks):
         if index not in array:
             tiling = plan_tiling(graph, memory, index)
@@ -153,11 +154,11 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
         tiling = plan_tiling(graph, memory, index)
         parts = pieces(graph, memory, tiling)
         whole[index] = LayerPlan(tiling=tiling, parts=parts, mapping=None, resident=True)
-        front: list[Mapping] = []
+        front: list[ArrayMapping] = []
         if (not tiling.keeps and tiling.step[2] == tiling.outputs
                 and tiling.outputs <= config.parameter_depth):
             try:
-                front = search(main_shape(parts), config, kinds=_kinds(parts))
+                front = dataflow_of(config).search(main_shape(parts), config, kinds=_kinds(parts))
             except MappingError:
                 pass
         assert task.layer.op in ARRAY_OPS
@@ -177,13 +178,13 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
 
 
 def _stream(graph: Graph, memory: MemoryPlan, config: ArrayConfig, array: list[int],
-            whole: dict[int, LayerPlan], fronts: list[list[Mapping]]) -> list[LayerPlan]:
+            whole: dict[int, LayerPlan], fronts: list[list[ArrayMapping]]) -> list[LayerPlan]:
     """Plan layers of which some are streamed; try several sizes of the region for that."""
-    best: tuple[int, list[Mapping | _Streamed]] | None = None
+    best: tuple[int, list[ArrayMapping | _Streamed]] | None = None
     depth = config.filter_depth
     for region in (depth // 8, depth // 4, depth // 2, 3 * depth // 4, depth):
         options: list[list[tuple[int, int]]] = []
-        choices: list[list[Mapping | _Streamed]] = []
+        choices: list[list[ArrayMapping | _Streamed]] = []
         for index, front in zip(array, fronts, strict=True):
             count = len(whole[index].parts)
             streamed = _streamed(graph, memory, index, config, region)
@@ -200,9 +201,9 @@ def _stream(graph: Graph, memory: MemoryPlan, config: ArrayConfig, array: list[i
                           zip(array, fronts, strict=True) if not front)
         raise PlanError(f"no mapping for {names}")
     return [
-        replace(whole[index], mapping=way) if isinstance(way, Mapping)
-        else LayerPlan(tiling=way.tiling, parts=pieces(graph, memory, way.tiling),
-                       mapping=way.mapping, resident=False)
+        LayerPlan(tiling=way.tiling, parts=pieces(graph, memory, way.tiling),
+                  mapping=way.mapping, resident=False)
+        if isinstance(way, _Streamed) else replace(whole[index], mapping=way)
         for index, way in zip(array, best[1], strict=True)
     ]
 

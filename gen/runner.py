@@ -14,6 +14,7 @@ from . import cache, interpret
 from .config import ArrayConfig, load_config
 from .errors import OarlockError
 from .network import Layer, Network
+from .targets import open_target, parse_target
 
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class RunResult:
 def run_model(
     path: str | Path, inputs: np.ndarray | None = None, *, preset: str = "ulx3s-85f",
     dataflow: str | None = None, rounding: Rounding = "single", target: str = "sim",
-    waves: str | Path | None = None, config: ArrayConfig | None = None,
+    timeout: float | None = None, waves: str | Path | None = None,
+    config: ArrayConfig | None = None, profile: bool = False,
     progress: cache.Progress | None = None,
 ) -> RunResult:
     """Run a network on the accelerator, and compare every output with the numpy reference.
@@ -83,11 +85,17 @@ def run_model(
     rounding : :data:`oarlock.sim.reference.Rounding`
         Rounding rule of requantizations.
     target : :class:`str`
-        ``"sim"``.
+        ``"sim"`` or ``"serial:PORT[@BAUD]"``.
+    timeout : :class:`float`, optional
+        Seconds for which nothing may move on a serial port; by default
+        :data:`oarlock.sw_driver.serial_transport.TIMEOUT`.
     waves : :class:`str` or :class:`pathlib.Path`, optional
         Where to write the waves of all signals, ``.fst`` or ``.vcd``.
     config : :class:`oarlock.gen.config.ArrayConfig`, optional
         The accelerator itself; ``preset`` then only is its name in the report.
+    profile : :class:`bool`
+        Run the first input once more, layer by layer, to have the counters of every layer: then
+        each of the result's ``layers`` has its ``counters``.
     progress : :data:`oarlock.gen.cache.Progress`, optional
         Told what takes its time.
 
@@ -96,23 +104,22 @@ def run_model(
     OarlockError, oarlock.sw_driver.errors.DriverError
         With a text of one line.
     """
-    from ..sim.simulator import WAVE_FORMATS, Simulator, build
-    from ..sim.transport import SimTransport
+    from ..sim.simulator import WAVE_FORMATS
     from ..sw_driver.session import Session
     from .tflite_import import load
-    from .verilog import verilog_of
 
     progress = progress or cache.no_progress
     if config is None:
         config = load_config(preset, **({} if dataflow is None else {"dataflow": dataflow}))
-    if target != "sim":
-        raise OarlockError(f"target must be sim, not {target!r}")
+    device = parse_target(target, timeout)
     if rounding not in ROUNDINGS:
         raise OarlockError(f"rounding must be {' or '.join(ROUNDINGS)}, not {rounding!r}")
     waves = None if waves is None else Path(waves)
     if waves is not None and waves.suffix not in WAVE_FORMATS:
         raise OarlockError(f"waves must go to a file that ends in {' or '.join(WAVE_FORMATS)}, "
                            f"not {str(waves)!r}")
+    if waves is not None and device.port is not None:
+        raise OarlockError("waves can only be written by the target sim")
     network = load(path)
     seed = SEED if inputs is None else None
     x = random_inputs(network) if inputs is None else check_inputs(network, np.asarray(inputs))
@@ -121,25 +128,46 @@ def run_model(
     device_in = _evaluate(network, head, network.input, x, rounding)
 
     bound = sum(int(layer["bound_cycles"] or 0) for layer in program.layers)
-    outputs, cycles = [], 0
-    library = build(verilog_of(config, progress=progress), progress=progress,
-                    waves="" if waves is None else waves.suffix)
-    with Simulator(library, waves=waves) as simulator:
-        transport = SimTransport(simulator)
-        with Session(transport, program) as session:
-            progress("Loading the program", 0, 0)
-            session.load()
-            for index, sample in enumerate(device_in):
-                def tick(ticks: int, index: int = index) -> None:
-                    progress("Simulating", index * bound + min(ticks, bound), len(x) * bound)
+    cycles = 0
+    with (open_target(device, config, waves=waves, progress=progress) as (transport, tell),
+          Session(transport, program) as session):
+        words = sum(int(step.get("words", 0)) for step in program.setup)
+        if device.port is not None:
+            tell(lambda moved: progress("Loading the program", min(moved, words), words))
+        progress("Loading the program", 0, 0)
+        session.load()
 
-                tick(0)
-                transport.tick = tick
-                outputs.append(session.infer(sample[None]))
-                transport.tick = None
-                cycles = max(cycles, session.last_cycles)
-                if index == 0:
-                    counters = session.counters()
+        finished = 0
+        stage = "Simulating" if device.port is None else "Running"
+
+        def tick(ticks: int) -> None:
+            now = min(ticks, bound) if device.port is None else 0
+            progress(stage, finished * bound + now, len(x) * bound)
+
+        def finish(_: int) -> None:
+            nonlocal finished, cycles
+            finished += 1
+            cycles = max(cycles, session.last_cycles)
+            tick(0)
+
+        tell(tick)
+        tick(0)
+        outputs = [session.infer_batch(device_in[:1], finish)]
+        tell(None)
+        counters = session.counters()
+        if len(x) > 1:
+            tell(tick)
+            outputs.append(session.infer_batch(device_in[1:], finish))
+            tell(None)
+    layer_counters = {}
+    if profile:
+        progress("Counting layer by layer", 0, 0)
+        profiled = compile_model(path, config, rounding, network=network, profile=True)
+        with (open_target(device, config, progress=progress) as (transport, _),
+              Session(transport, profiled) as second):
+            second.load()
+            again = second.infer(device_in[:1])
+        layer_counters = second.layer_counters
     progress("Comparing with the reference", 0, 0)
     device_out = np.concatenate(outputs)
     expected = interpret.evaluate(network, x, rounding,
@@ -147,6 +175,8 @@ def run_model(
     result = _evaluate(network, tail, program.output.name, device_out, rounding)
     mismatch = (_first_difference(program.output.name, device_out, expected)
                 or _first_difference(network.output, result, expected))
+    if profile and not np.array_equal(again, outputs[0]):
+        mismatch = mismatch or "the output is another one when counted layer by layer"
 
     def utilization(macs: int, cycles: int) -> float:
         return macs / (cycles * config.pes) if cycles else 0.0
@@ -168,7 +198,8 @@ def run_model(
         outputs=result, bit_exact=mismatch is None, mismatch=mismatch, cycles=cycles,
         latency=cycles / config.clock_hz, seed=seed, report=report, layers=[
             entry | {"runs_on": layer["runs_on"]}
-            for entry, layer in zip(layers, program.layers, strict=True)])
+            | ({"counters": layer_counters.get(index, {})} if profile else {})
+            for index, (entry, layer) in enumerate(zip(layers, program.layers, strict=True))])
 
 
 def random_inputs(network: Network, count: int = 1, seed: int = SEED) -> np.ndarray:
@@ -183,17 +214,18 @@ def random_inputs(network: Network, count: int = 1, seed: int = SEED) -> np.ndar
 
 
 def compile_model(path: str | Path, config: ArrayConfig, rounding: Rounding = "single", *,
-                  network: Network | None = None,
+                  network: Network | None = None, profile: bool = False,
                   progress: cache.Progress = cache.no_progress) -> Program:
     """Return the program of a network, from the cache if it was compiled before."""
     from ..sw_driver.program import Program
 
-    entry = compiled_file(path, config, rounding, network=network, progress=progress)
+    entry = compiled_file(path, config, rounding, network=network, profile=profile,
+                          progress=progress)
     return Program.load(entry)
 
 
 def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
-                  network: Network | None = None,
+                  network: Network | None = None, profile: bool = False,
                   progress: cache.Progress = cache.no_progress) -> Path:
     """Return the cached program file of a network."""
     from .tflite_import import load
@@ -204,9 +236,10 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
         from .program import compile_network
 
         progress("Compiling the network", 0, 0)
-        compile_network(network, config, rounding).save(folder / "program.npz")
+        compile_network(network, config, rounding, profile=profile).save(
+            folder / "program.npz")
 
-    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding)
+    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding, profile)
     return cache.cached("program", key, make, progress=progress,
                         sources=("gen/*.py", "hw/*.py", "sim/*.py")) / "program.npz"
 

@@ -12,12 +12,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from . import cache
-from .config import ArrayConfig
+from .compare import ACCESSES
+from .config import PRESETS, ArrayConfig
 from .network import Network
 from .runner import RunResult
 
 
-__all__ = ["build_table", "inspect_table", "presets_table", "run_tables", "show_progress"]
+__all__ = [
+    "build_table", "compare_table", "devices_table", "inspect_table", "presets_table", "run_tables",
+    "show_progress",
+]
 
 
 @contextmanager
@@ -105,6 +109,39 @@ def run_tables(console: Console, result: RunResult) -> None:
                   highlight=False, soft_wrap=True)
 
 
+def compare_table(console: Console, found: dict[str, Any]) -> None:
+    """Print what :func:`oarlock.gen.compare.compare` found: every layer once a dataflow."""
+    numbers = ("cycles", "util.", *(f"{level}\n{access}" for level, access, _ in ACCESSES))
+    first = found["dataflows"][0]
+    table = _table(f"{found['model']} on {found['preset']}: {first['rows']}x{first['cols']} PEs",
+                   "layer", "dataflow", *numbers, right=numbers)
+    for column in table.columns:
+        column.no_wrap = True
+
+    def rows(name: str, entries: list[dict[str, Any]], style: str | None = None) -> None:
+        for report, entry in zip(found["dataflows"], entries, strict=True):
+            counters = entry["counters"]
+            table.add_row(
+                name, report["dataflow"], _size(entry["cycles"]),
+                f"{entry['utilization']:.0%}" if entry["macs"] else "-",
+                *(_size(counters.get(counter, 0)) for _, _, counter in ACCESSES), style=style)
+            name = ""
+
+    for layers in zip(*(report["layers"] for report in found["dataflows"]), strict=True):
+        if any(layer["cycles"] for layer in layers):
+            rows(layers[0]["name"], list(layers))
+    table.add_section()
+    rows("total", found["dataflows"], "bold")
+    console.print(table)
+    console.print(
+        "buffer: words of the global buffer; ifmap, filter, psum: entries of the scratchpads and "
+        "accumulators of all PEs;\nhops: values moved to a PE from a bus or from its neighbour.",
+        highlight=False)
+    verdict = "[green]yes[/]" if found["bit_exact"] else "[red]NO[/]"
+    console.print(f"bit-exact   {verdict} (reference with {found['rounding']} rounding)",
+                  highlight=False)
+
+
 def inspect_rows(network: Network) -> list[dict[str, Any]]:
     """Return what there is to know about each layer of a network."""
     rows = []
@@ -190,4 +227,23 @@ def presets_table(console: Console, presets: dict[str, ArrayConfig]) -> None:
     row("partial sums", *(f"2 x {config.psum_depth}" for config in configs))
     row("output lanes", *(config.lanes for config in configs))
     row("digest", *(f"{config.digest:016x}" for config in configs))
+    console.print(table)
+
+
+def devices_table(console: Console, found: Sequence[Any]) -> None:
+    """Print what :mod:`oarlock.sw_driver.ports` found."""
+    if not found:
+        console.print("No serial port with a board that may be ours (--all: all ports).",
+                      highlight=False, markup=False)
+        return
+    names = {config.digest: name for name, config in PRESETS.items()}
+    table = _table("Serial ports", "port", "USB", "board", "serial number", "answers")
+    for device in found:
+        answer = device.problem or "not asked (--probe)"
+        if device.info is not None:
+            digest = device.info["digest_high"] << 32 | device.info["digest_low"]
+            answer = (f"Oarlock, {names.get(digest, 'no preset')}, {device.info['rows']}x"
+                      f"{device.info['cols']} PEs, digest {digest:016x}")
+        table.add_row(device.port, device.usb_id or "", device.board or "",
+                      device.serial_number or "", answer)
     console.print(table)

@@ -10,13 +10,22 @@ from .conv_engine import ConvEngine
 from .counters import Counters
 from .delay import delay
 from .descriptor import layout
+from .engine_ports import ARRAY_EVENTS, connect_engine
 from .global_buffer import GlobalBuffer
 from .post_processor import PostProcessor
 from .sequencer import Sequencer
+from .systolic_engine import SystolicEngine
 from .vector_unit import VectorUnit
 
 
-__all__ = ["Accelerator"]
+__all__ = ["ENGINES", "Accelerator"]
+
+
+#: What runs convolutions.
+ENGINES = {
+    isa.Dataflow.ROW_STATIONARY: ConvEngine,
+    isa.Dataflow.WEIGHT_STATIONARY: SystolicEngine,
+}
 
 
 class Accelerator(wiring.Component):
@@ -49,106 +58,66 @@ class Accelerator(wiring.Component):
         m = Module()
         config = self.config
 
-        tag = ConvEngine.tag_shape(cols=config.cols, word_bytes=config.word_bytes)
+        engine_of = ENGINES[config.dataflow_code]
+        tag = engine_of.tag_shape(config)
         m.submodules.decoder = decoder = CommandDecoder(
             rows=config.rows, cols=config.cols, buffer_bytes=config.buffer_bytes,
             program_depth=config.program_depth, parameter_depth=config.parameter_depth,
             filter_depth=config.filter_depth, info=config.info())
         m.submodules.sequencer = sequencer = Sequencer(
-            rows=config.rows, cols=config.cols, program_depth=config.program_depth)
+            lengths=config.descriptor_lengths, program_depth=config.program_depth)
         m.submodules.buffer = buffer = GlobalBuffer(
-            size_bytes=config.buffer_bytes, word_bytes=config.word_bytes)
+            size_bytes=config.buffer_bytes, word_bytes=config.word_bytes,
+            banks=config.buffer_banks)
         m.submodules.post = post = PostProcessor(
             lanes=config.lanes, parameter_depth=config.parameter_depth,
             lane_depth=config.lane_depth, tag_shape=tag)
-        m.submodules.conv = conv = ConvEngine(
-            rows=config.rows, cols=config.cols, ifmap_depth=config.ifmap_depth,
-            filter_depth=config.filter_depth, psum_depth=config.psum_depth,
-            word_bytes=config.word_bytes, lanes=config.lanes,
-            lane_depth=config.lane_depth, zero_gating=config.zero_gating,
-            read_latency=buffer.LATENCY, scale_latency=post.LATENCY)
+        m.submodules.engine = engine = engine_of(
+            config, read_latency=buffer.LATENCY, scale_latency=post.LATENCY)
         m.submodules.vector = vector = VectorUnit(
             lanes=config.lanes, word_bytes=config.word_bytes, read_latency=buffer.LATENCY,
-            parameter_depth=config.parameter_depth, tag_shape=tag)
+            tag_shape=tag)
         m.submodules.counters = counters = Counters()
 
-        self._connect_host(m, decoder, sequencer, buffer, post, conv)
+        self._connect_host(m, decoder, sequencer, buffer, post, engine)
 
         # The descriptor that runs, and the one engine that it runs on.
-        conv_words   = isa.conv_words(config.rows, config.cols)
-        descriptor   = Signal(layout(isa.CONV_FIELDS))
-        vector_words = Signal(layout(isa.VECTOR_FIELDS))
-        on_vector    = Signal()
+        vector_words, on_vector = Signal(layout(isa.VECTOR_FIELDS)), Signal()
+        engine_start, vector_start = sequencer.start
         m.d.comb += [
-            Cat(conv.words).eq(Cat(sequencer.words[:conv_words])),
-            descriptor.eq(Cat(sequencer.words)),
+            Cat(engine.words).eq(Cat(sequencer.words[:len(engine.words)])),
             vector_words.eq(Cat(sequencer.words)),
             vector.descriptor.eq(vector_words),
-            on_vector.eq(descriptor.kind == isa.DescriptorKind.VECTOR),
-            conv.start.eq(sequencer.conv_start),
-            vector.start.eq(sequencer.vector_start),
-            sequencer.engine_busy.eq(conv.busy | vector.busy),
+            on_vector.eq(vector_words.kind == isa.DescriptorKind.VECTOR),
+            engine.start.eq(engine_start),
+            vector.start.eq(vector_start),
+            sequencer.engine_busy.eq(engine.busy | vector.busy),
         ]
-
-        # Global buffer.
-        m.d.comb += [
-            buffer.read_en.eq(conv.read_enable | vector.read_en),
-            buffer.read_addr.eq(Mux(on_vector, vector.read_addr, conv.read_address)),
-            Cat(conv.read_data).eq(buffer.read_data),
-            vector.read_data.eq(buffer.read_data),
-            buffer.write_en.eq(conv.write_enable | vector.write_en),
-        ]
+        connect_engine(m, engine, buffer, post)
+        m.d.comb += engine.post_o.valid.eq(post.o.valid & ~on_vector)
         with m.If(on_vector):
             m.d.comb += [
+                buffer.read_en.eq(vector.read_en),
+                buffer.read_addr.eq(vector.read_addr),
+                buffer.write_en.eq(vector.write_en),
                 buffer.write_addr.eq(vector.write_addr),
                 buffer.write_count.eq(vector.write_count),
                 buffer.write_data.eq(vector.write_data),
-            ]
-        with m.Else():
-            m.d.comb += [
-                buffer.write_addr.eq(conv.write_address),
-                buffer.write_count.eq(conv.write_count),
-                Cat(buffer.write_data).eq(Cat(conv.write_data)),
-            ]
-
-        # Post-processing.
-        with m.If(on_vector):
-            m.d.comb += post.i.eq(vector.post_i)
-        with m.Else():
-            m.d.comb += [
-                post.i.valid.eq(conv.scale_valid),
-                post.i.rule.eq(descriptor.rule),
-                Cat(post.i.sums).eq(Cat(conv.scale_sums)),
-                post.i.parameter.eq(conv.scale_entry),
-                post.i.local.eq(descriptor.local),
-                post.i.zero_point.eq(descriptor.zero_point_out),
-                post.i.low.eq(descriptor.low),
-                post.i.high.eq(descriptor.high),
-                post.i.tag.eq(conv.scale_tag),
+                post.i.eq(vector.post_i),
             ]
         m.d.comb += [
-            post.load_en.eq(conv.parameter_load),
-            post.load_lanes.eq(conv.parameter_lanes),
-            post.load_entry.eq(conv.parameter_entry),
-            post.load_address.eq(conv.parameter_address),
-            conv.scaled_valid.eq(post.o.valid & ~on_vector),
-            Cat(conv.scaled_values).eq(post.o.values),
-            conv.scaled_tag.eq(post.o.tag),
+            vector.read_data.eq(buffer.read_data),
             vector.post_o.eq(post.o),
             vector.post_raw.eq(post.raw),
         ]
 
         # What is counted, under the names of isa.COUNTERS; cycles come from the sequencer.
-        events = {
+        columns = sum(decoder.filter_columns[n] for n in range(config.cols))
+        last_block, last_rows = divmod(config.rows - 1, 4)
+        weights = Mux(decoder.filter_block == last_block, columns * (last_rows + 1), columns * 4)
+        events = {name: engine.events[name] for name in ARRAY_EVENTS} | {
             "busy_cycles": sequencer.busy,
-            "mac_cycles": conv.issues,
-            "macs_done": conv.done,
-            "macs_gated": conv.gated,
-            "stall_load": conv.waits_load,
-            "stall_drain": conv.waits_drain,
-            "ifmap_beats": conv.beat,
-            "ifmap_writes": conv.took,
-            "drain_slots": conv.slot,
+            "filter_writes": Mux(decoder.filter_en, weights, 0),
             "buffer_reads": buffer.read_en,
             "buffer_writes": buffer.write_en,
             "outputs": Mux(buffer.write_en, buffer.write_count, 0),
@@ -170,7 +139,7 @@ class Accelerator(wiring.Component):
 
         return m
 
-    def _connect_host(self, m, decoder, sequencer, buffer, post, conv):
+    def _connect_host(self, m, decoder, sequencer, buffer, post, engine):
         """Connect what commands reach."""
         connect(m, flipped(self.i), decoder.i)
         connect(m, decoder.o, flipped(self.o))
@@ -197,11 +166,11 @@ class Accelerator(wiring.Component):
             post.w_word.eq(decoder.parameter_word),
             post.w_data.eq(decoder.parameter_data),
 
-            conv.filter.valid.eq(decoder.filter_en),
-            conv.filter.columns.eq(decoder.filter_columns),
-            conv.filter.block.eq(decoder.filter_block),
-            conv.filter.address.eq(decoder.filter_addr),
-            conv.filter.weights.eq(decoder.filter_data),
+            engine.filter.valid.eq(decoder.filter_en),
+            engine.filter.columns.eq(decoder.filter_columns),
+            engine.filter.block.eq(decoder.filter_block),
+            engine.filter.address.eq(decoder.filter_addr),
+            engine.filter.weights.eq(decoder.filter_data),
 
             sequencer.run_start.eq(decoder.run_start),
             sequencer.run_address.eq(decoder.run_address),

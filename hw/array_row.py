@@ -55,7 +55,7 @@ class ArrayRow(wiring.Component):
         PEs.
     word_bytes : :class:`int`
         Byte lanes of a load token, of which the row takes one.
-    ifmap_depth, filter_depth, psum_depth, zero_gating
+    ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating
         See :class:`ProcessingElement`.
 
     Members
@@ -70,11 +70,12 @@ class ArrayRow(wiring.Component):
         Tokens from the row above.
     load_next, mac_next, drain_next, filter_next : ``Out(StructLayout)``
         The same for the row below: the registers in which this row holds them.
-    sum_in, sum_out : ``In``, ``Out`` of ``signed(32).array(cols)``
+    sum_in, sum_out : ``In``, ``Out`` of ``signed(psum_width).array(cols)``
         The partial-sum chain. A slot that enters with ``drain`` leaves with the sums
         ``CHAIN_LATENCY`` cycles later.
-    took, done, gated : ``Out(5)``
-        Number of PEs that took an activation, executed a MAC, gated one.
+    took, done, gated, ifmap_reads, psum_updates, psum_drains : ``Out(5)``
+        Number of PEs that took an activation, executed a MAC, gated one, read an activation, added
+        to a partial sum, read one for the chain.
     """
 
     #: From a drain token at the input to its sums at the output.
@@ -84,13 +85,17 @@ class ArrayRow(wiring.Component):
     #: brought.
     LOAD_LATENCY = 2
 
-    def __init__(self, *, cols, word_bytes, ifmap_depth, filter_depth, psum_depth,
+    #: What a row counts.
+    COUNTS = ("took", "done", "gated", "ifmap_reads", "psum_updates", "psum_drains")
+
+    def __init__(self, *, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, psum_width,
                  zero_gating):
         self.cols = cols
         self.word_bytes = word_bytes
         self.ifmap_depth = ifmap_depth
         self.filter_depth = filter_depth
         self.psum_depth = psum_depth
+        self.psum_width = psum_width
         self.zero_gating = zero_gating
 
         tokens = {
@@ -107,11 +112,9 @@ class ArrayRow(wiring.Component):
             "span": In(8),
             **{name: In(shape) for name, shape in tokens.items()},
             **{f"{name}_next": Out(shape) for name, shape in tokens.items()},
-            "sum_in": In(signed(32)).array(cols),
-            "sum_out": Out(signed(32)).array(cols),
-            "took": Out(5),
-            "done": Out(5),
-            "gated": Out(5),
+            "sum_in": In(signed(psum_width)).array(cols),
+            "sum_out": Out(signed(psum_width)).array(cols),
+            **{name: Out(5) for name in self.COUNTS},
         })
 
     def elaborate(self, platform):
@@ -132,7 +135,8 @@ class ArrayRow(wiring.Component):
         # The bus: this row's lane, and the tag as seen from this row.
         pes = [instantiate(m, f"pe_{column}", platform, ProcessingElement,
                            ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
-                           psum_depth=self.psum_depth, zero_gating=self.zero_gating)
+                           psum_depth=self.psum_depth, psum_width=self.psum_width,
+                           zero_gating=self.zero_gating)
                for column in range(self.cols)]
         first = pes[0]
         bus = Signal(first.load.shape(), reset_less=True)
@@ -187,9 +191,17 @@ class ArrayRow(wiring.Component):
             ]
             for name, signals in counts.items():
                 signals.append(getattr(pe, name))
-        for name, signals in counts.items():
-            total = Signal(5, name=name, reset_less=True)
-            m.d.sync += total.eq(sum(signals))
+
+        # A MAC that is gated, or the first of its sum, reads none.
+        s1_first = Signal(reset_less=True)
+        m.d.sync += s1_first.eq(mac.first)
+        totals = {name: sum(signals) for name, signals in counts.items()}
+        totals["ifmap_reads"] = sum(active[column] for column in range(self.cols))
+        totals["psum_updates"] = Mux(s1_first, 0, totals["done"])
+        totals["psum_drains"] = Mux(adds.add, self.cols, 0)
+        for name, value in totals.items():
+            total = Signal(5, name=f"{name}_total", reset_less=True)
+            m.d.sync += total.eq(value)
             m.d.comb += getattr(self, name).eq(total)
 
         return m

@@ -2,15 +2,14 @@
 
 from amaranth import *
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from . import isa
-from .array_row import filter_word
 from .collector import Collector
 from .delay import delay
 from .descriptor import layout
 from .drain_scheduler import DrainScheduler, slot_sideband
+from .engine_ports import engine_ports
 from .ifmap_loader import IfmapLoader
 from .mac_scheduler import MacScheduler
 from .parameter_loader import ParameterLoader
@@ -28,120 +27,68 @@ class ConvEngine(wiring.Component):
 
     Parameters
     ----------
-    rows, cols, ifmap_depth, filter_depth, psum_depth, word_bytes, lanes, lane_depth, zero_gating
-        See :class:`~oarlock.gen.config.ArrayConfig`.
+    config : :class:`~oarlock.gen.config.ArrayConfig`
+        Sizes of everything.
     read_latency : :class:`int`
         Of the global buffer.
     scale_latency : :class:`int`
-        Of post-processing: from ``scale_valid`` to ``scaled_valid``.
+        Of post-processing: from ``post_i`` to ``post_o``.
 
     Members
     -------
-    words : ``In(32).array(conv_words)``
-        The descriptor; stable from ``start`` while ``busy``.
-    start, busy : ``In(1)``, ``Out(1)``
-        ``busy`` holds from the cycle after ``start`` until the last output is in the buffer.
-    filter : ``In(filter_word(...))``
-    read_enable, read_address, read_data
-        Read port of the global buffer.
-    scale_valid, scale_sums, scale_entry, scale_tag : ``Out``
-        A beat for post-processing: partial sums of one channel, its parameter entry, and a tag that
-        comes back.
-    parameter_load, parameter_lanes, parameter_entry, parameter_address : ``Out``
-        Entries to be copied into the lanes; see :class:`PostProcessor`.
-    scaled_valid, scaled_values, scaled_tag : ``In``
-    write_enable, write_address, write_count, write_data : ``Out``
-        Write port of the global buffer.
-    issues, waits_load, waits_drain, slot, beat : ``Out(1)``
-        For the counters: a MAC token, a stall and its cause, a drain slot, an ifmap beat in this
-        cycle.
-    took, done, gated : ``Out(9)``
-        For the counters, see :class:`ProcessingArray`.
+    See :func:`~oarlock.hw.engine_ports.engine_ports`.
     """
 
-    def __init__(self, *, rows, cols, ifmap_depth, filter_depth, psum_depth, word_bytes, lanes,
-                 lane_depth, zero_gating, read_latency, scale_latency):
-        self.rows = rows
-        self.cols = cols
-        self.ifmap_depth = ifmap_depth
-        self.filter_depth = filter_depth
-        self.psum_depth = psum_depth
-        self.word_bytes = word_bytes
-        self.lanes = lanes
-        self.lane_depth = lane_depth
-        self.zero_gating = zero_gating
+    def __init__(self, config, *, read_latency, scale_latency):
+        self.config = config
         self.read_latency = read_latency
         self.scale_latency = scale_latency
 
-        self.tag_layout = self.tag_shape(cols=cols, word_bytes=word_bytes)
-        super().__init__({
-            "words": In(32).array(isa.conv_words(rows, cols)),
-            "start": In(1),
-            "busy": Out(1),
-            "filter": In(filter_word(cols=cols, filter_depth=filter_depth)),
-            "read_enable": Out(1),
-            "read_address": Out(24),
-            "read_data": In(8).array(word_bytes),
-            "scale_valid": Out(1),
-            "scale_sums": Out(signed(32)).array(lanes),
-            "scale_entry": Out(16),
-            "scale_tag": Out(self.tag_layout),
-            "parameter_load": Out(1),
-            "parameter_lanes": Out(lanes),
-            "parameter_entry": Out(16),
-            "parameter_address": Out(range(2 * lane_depth)),
-            "scaled_valid": In(1),
-            "scaled_values": In(signed(8)).array(lanes),
-            "scaled_tag": In(self.tag_layout),
-            "write_enable": Out(1),
-            "write_address": Out(24),
-            "write_count": Out(range(word_bytes + 1)),
-            "write_data": Out(8).array(word_bytes),
-            "issues": Out(1),
-            "waits_load": Out(1),
-            "waits_drain": Out(1),
-            "slot": Out(1),
-            "beat": Out(1),
-            "took": Out(9),
-            "done": Out(9),
-            "gated": Out(9),
-        })
+        super().__init__(engine_ports(
+            words=isa.conv_words(config.rows, config.cols), cols=config.cols,
+            filter_depth=config.filter_depth, word_bytes=config.word_bytes, lanes=config.lanes,
+            lane_depth=config.lane_depth,
+            tag_shape=self.tag_shape(config)))
 
     @staticmethod
-    def tag_shape(*, cols, word_bytes):
+    def tag_shape(config):
         """Lay out what a beat takes along through post-processing."""
-        return data.StructLayout({"mask": cols, "index": range(word_bytes), "last": 1})
+        return data.StructLayout({
+            "mask": config.cols, "index": range(config.word_bytes), "last": 1})
 
     def elaborate(self, platform):
         m = Module()
+        config = self.config
+        cols, lanes = config.cols, config.lanes
 
         # The parts of the descriptor.
         conv    = Signal(layout(isa.CONV_FIELDS))
-        rows    = [Signal(layout(isa.ROW_FIELDS), name=f"row_{n}") for n in range(self.rows)]
-        columns = [Signal(layout(isa.COLUMN_FIELDS), name=f"column_{n}") for n in range(self.cols)]
-        beats   = [Signal(layout(isa.BEAT_FIELDS), name=f"beat_{n}") for n in range(self.cols)]
+        rows    = [Signal(layout(isa.ROW_FIELDS), name=f"row_{n}") for n in range(config.rows)]
+        columns = [Signal(layout(isa.COLUMN_FIELDS), name=f"column_{n}") for n in range(cols)]
+        beats   = [Signal(layout(isa.BEAT_FIELDS), name=f"beat_{n}") for n in range(cols)]
         m.d.comb += Cat(conv, *rows, *columns, *beats).eq(Cat(self.words))
 
         m.submodules.loader = loader = IfmapLoader(
-            ifmap_depth=self.ifmap_depth, word_bytes=self.word_bytes,
+            ifmap_depth=config.ifmap_depth, word_bytes=config.word_bytes,
             read_latency=self.read_latency)
         m.submodules.macs = macs = MacScheduler(
-            cols=self.cols, ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
-            psum_depth=self.psum_depth)
+            cols=cols, ifmap_depth=config.ifmap_depth, filter_depth=config.filter_depth,
+            psum_depth=config.psum_depth)
         m.submodules.drains = drains = DrainScheduler(
-            cols=self.cols, psum_depth=self.psum_depth, word_bytes=self.word_bytes,
-            lane_depth=self.lane_depth)
+            cols=cols, psum_depth=config.psum_depth, word_bytes=config.word_bytes,
+            lane_depth=config.lane_depth)
         m.submodules.parameters = parameters = ParameterLoader(
-            cols=self.cols, lanes=self.lanes, lane_depth=self.lane_depth)
+            lanes=lanes, lane_depth=config.lane_depth)
         m.submodules.array = array = ProcessingArray(
-            rows=self.rows, cols=self.cols, word_bytes=self.word_bytes,
-            ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
-            psum_depth=self.psum_depth, zero_gating=self.zero_gating,
-            sideband=slot_sideband(cols=self.cols, word_bytes=self.word_bytes))
+            rows=config.rows, cols=cols, word_bytes=config.word_bytes,
+            ifmap_depth=config.ifmap_depth, filter_depth=config.filter_depth,
+            psum_depth=config.psum_depth, psum_width=config.psum_width,
+            zero_gating=config.zero_gating,
+            sideband=slot_sideband(cols=cols, word_bytes=config.word_bytes))
         # Jobs wait for as long as a beat travels; one more stage registers the sums.
         travel = array.LATENCY + self.scale_latency + 4
         m.submodules.collector = collector = Collector(
-            cols=self.cols, lanes=self.lanes, word_bytes=self.word_bytes,
+            cols=cols, lanes=lanes, word_bytes=config.word_bytes,
             depth=1 << ceil_log2(travel))
 
         m.d.comb += [
@@ -151,8 +98,6 @@ class ConvEngine(wiring.Component):
             loader.start.eq(self.start),
             macs.start.eq(self.start),
             drains.start.eq(self.start),
-            parameters.conv.eq(conv),
-            parameters.start.eq(self.start),
             drains.tile_loaded.eq(parameters.tile_loaded),
             # Slots of the tile are still on their way to the lanes.
             parameters.tile_drained.eq(delay(
@@ -165,14 +110,33 @@ class ConvEngine(wiring.Component):
             collector.flush_count.eq(conv.flush_count),
         ]
         m.d.comb += [array.row[n].eq(row) for n, row in enumerate(rows)]
-        for n, beat in enumerate(beats):
-            m.d.comb += [drains.beats[n].eq(beat), parameters.beats[n].eq(beat)]
+        m.d.comb += [drains.beats[n].eq(beat) for n, beat in enumerate(beats)]
         for n, column in enumerate(columns):
             m.d.comb += [
                 macs.columns[n].eq(column),
                 collector.columns[n].eq(column),
                 array.column_tags[n].eq(column.tag),
             ]
+
+        # Parameters: those of a slot are different in every filter block.
+        m.d.comb += [
+            parameters.start.eq(self.start),
+            parameters.local.eq(conv.local),
+            parameters.slots.eq(conv.run_full),
+            parameters.blocks.eq(conv.beat_count),
+            parameters.tiles.eq(conv.tile_count),
+            parameters.groups.eq(1),
+            parameters.base.eq(conv.parameter_base),
+            parameters.slot_step.eq(1),
+            parameters.tile_step.eq(conv.parameter_step),
+        ]
+        with m.Switch(parameters.block):
+            for n, beat in enumerate(beats):
+                with m.Case(n):
+                    m.d.comb += [
+                        parameters.block_lanes.eq(beat.mask),
+                        parameters.block_offset.eq(beat.parameter_offset),
+                    ]
 
         # Global buffer -> loader -> array.
         m.d.comb += [
@@ -198,29 +162,34 @@ class ConvEngine(wiring.Component):
             collector.job.eq(drains.job),
             collector.job_valid.eq(drains.job_valid),
         ]
-        held = [Signal(signed(32), name=f"held_{n}") for n in range(self.cols)]
+        held = [Signal(signed(config.psum_width), name=f"held_{n}") for n in range(cols)]
         beat = Signal(array.sums_sideband.shape())
         m.d.sync += beat.eq(array.sums_sideband)
         with m.If(array.sums_valid):
-            m.d.sync += [held[n].eq(array.sums[n]) for n in range(self.cols)]
+            m.d.sync += [held[n].eq(array.sums[n]) for n in range(cols)]
         m.d.comb += [
-            self.scale_valid.eq(beat.valid),
-            self.scale_entry.eq(beat.entry),
-            self.scale_tag.mask.eq(beat.mask),
-            self.scale_tag.index.eq(beat.index),
-            self.scale_tag.last.eq(beat.last),
+            self.post_i.valid.eq(beat.valid),
+            self.post_i.rule.eq(conv.rule),
+            self.post_i.parameter.eq(beat.entry),
+            self.post_i.local.eq(conv.local),
+            self.post_i.zero_point.eq(conv.zero_point_out),
+            self.post_i.low.eq(conv.low),
+            self.post_i.high.eq(conv.high),
+            self.post_i.tag.mask.eq(beat.mask),
+            self.post_i.tag.index.eq(beat.index),
+            self.post_i.tag.last.eq(beat.last),
         ]
-        for lane in range(self.lanes):
+        for lane in range(lanes):
             with m.Switch(beat.lane_group):
-                for group, column in enumerate(range(lane, self.cols, self.lanes)):
+                for group, column in enumerate(range(lane, cols, lanes)):
                     with m.Case(group):
-                        m.d.comb += self.scale_sums[lane].eq(held[column])
+                        m.d.comb += self.post_i.sums[lane].eq(held[column])
         m.d.comb += [
-            collector.valid.eq(self.scaled_valid),
-            Cat(collector.values).eq(Cat(self.scaled_values)),
-            collector.mask.eq(self.scaled_tag.mask),
-            collector.index.eq(self.scaled_tag.index),
-            collector.last.eq(self.scaled_tag.last),
+            collector.valid.eq(self.post_o.valid),
+            Cat(collector.values).eq(self.post_o.values),
+            collector.mask.eq(self.post_o.tag.mask),
+            collector.index.eq(self.post_o.tag.index),
+            collector.last.eq(self.post_o.tag.last),
             self.write_enable.eq(collector.write_enable),
             self.write_address.eq(collector.write_address),
             self.write_count.eq(collector.write_count),
@@ -237,14 +206,26 @@ class ConvEngine(wiring.Component):
         m.d.comb += [
             self.busy.eq(loader.busy | macs.busy | drains.busy | collector.busy | macs.mac.valid
                          | (travelling != 0)),
-            self.issues.eq(macs.mac.valid),
-            self.waits_load.eq(macs.waits_load),
-            self.waits_drain.eq(macs.waits_drain),
-            self.slot.eq(drains.drain.valid),
-            self.beat.eq(loader.read_enable),
-            self.took.eq(array.took),
-            self.done.eq(array.done),
-            self.gated.eq(array.gated),
+        ]
+
+        # A first MAC begins a sum in every PE; a slot moves a sum in every PE.
+        pes, events = config.rows * cols, self.events
+        m.d.comb += [
+            events.mac_cycles.eq(macs.mac.valid),
+            events.macs_done.eq(array.done),
+            events.macs_gated.eq(array.gated),
+            events.stall_load.eq(macs.waits_load),
+            events.stall_drain.eq(macs.waits_drain),
+            events.ifmap_beats.eq(loader.read_enable),
+            events.ifmap_hops.eq(array.took),
+            events.ifmap_writes.eq(array.took),
+            events.ifmap_reads.eq(array.ifmap_reads),
+            events.filter_reads.eq(array.done),
+            events.psum_hops.eq(Mux(drains.drain.valid, pes, 0)),
+            events.psum_reads.eq(array.psum_updates + array.psum_drains),
+            events.psum_writes.eq(array.psum_updates
+                                  + Mux(macs.mac.valid & macs.mac.first, pes, 0)),
+            events.drain_slots.eq(drains.drain.valid),
         ]
 
         return m

@@ -13,13 +13,13 @@ __all__ = ["Counters"]
 class Counters(wiring.Component):
     """Count what happens, under the names of :data:`isa.COUNTERS`.
 
-    48 bits at 100 MHz and 256 events a cycle last three hours.
+    48 bits at 100 MHz and 512 events a cycle last an hour and a half.
 
     Members
     -------
     clear : ``In(1)``
         All counts become zero; wins over counting.
-    add_<name> : ``In(9)``
+    add_<name> : ``In(12)``
         Events of this cycle.
     counts : ``Out(data.ArrayLayout(unsigned(48), len(isa.COUNTERS)))``
     """
@@ -27,7 +27,7 @@ class Counters(wiring.Component):
     def __init__(self):
         super().__init__({
             "clear": In(1),
-            **{f"add_{name}": In(9) for name in isa.COUNTERS},
+            **{f"add_{name}": In(12) for name in isa.COUNTERS},
             "counts": Out(data.ArrayLayout(unsigned(isa.COUNTER_WIDTH), len(isa.COUNTERS))),
         })
 

@@ -14,7 +14,7 @@ HOST_WRITE    = data.StructLayout({"addr": ADDRESS_WIDTH, "data": 32})
 
 
 class GlobalBuffer(wiring.Component):
-    """Byte-addressed memory of two banks, one of the even and one of the odd W-byte words.
+    """Byte-addressed memory of banks that lie side by side, 2 W bytes across.
 
     Any W consecutive bytes touch one word of each bank at most, so one read and one write of up to
     W bytes at any address are done in every cycle. The accelerator is always granted; the host is
@@ -31,6 +31,8 @@ class GlobalBuffer(wiring.Component):
         Size, a multiple of ``2 * word_bytes``; not necessarily a power of two.
     word_bytes : :class:`int`
         W, a power of two, at least 4.
+    banks : :class:`int`
+        Memories of ``2 * word_bytes / banks`` bytes across, a power of two, at least 2.
 
     Members
     -------
@@ -53,15 +55,19 @@ class GlobalBuffer(wiring.Component):
     #: Cycles from an address to its data: the memory, then the alignment.
     LATENCY = 2
 
-    def __init__(self, *, size_bytes, word_bytes):
+    def __init__(self, *, size_bytes, word_bytes, banks=2):
         if word_bytes < 4 or word_bytes & word_bytes - 1:
             raise ValueError(f"Word must be a power of two of at least 4 bytes, not {word_bytes!r}")
         if not (0 < size_bytes <= 1 << ADDRESS_WIDTH and size_bytes % (2 * word_bytes) == 0):
             raise ValueError(f"Size must be a multiple of {2 * word_bytes} bytes up to "
                              f"{1 << ADDRESS_WIDTH}, not {size_bytes!r}")
+        if banks not in (1 << n for n in range(1, exact_log2(word_bytes) + 2)):
+            raise ValueError(f"Banks must be a power of two from 2 to {2 * word_bytes}, "
+                             f"not {banks!r}")
 
         self.size_bytes = size_bytes
         self.word_bytes = word_bytes
+        self.banks = banks
 
         word_shape = data.ArrayLayout(unsigned(8), word_bytes)
         super().__init__({
@@ -81,71 +87,75 @@ class GlobalBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        bank_depth = self.size_bytes // (2 * self.word_bytes)
-        m.submodules.even = even = self._bank(bank_depth)
-        m.submodules.odd  = odd  = self._bank(bank_depth)
-        self._elaborate_read(m, even.read_port(), odd.read_port())
-        self._elaborate_write(m, even.write_port(granularity=8), odd.write_port(granularity=8))
+        # Few wide memories rather than one a byte lane: a simulator then does few accesses a cycle.
+        across = 2 * self.word_bytes // self.banks
+        depth  = self.size_bytes // (2 * self.word_bytes)
+        memories = [Memory(shape=unsigned(8 * across), depth=depth, init=[])
+                    for _ in range(self.banks)]
+        for n, memory in enumerate(memories):
+            m.submodules[f"bank_{n}"] = memory
+        self._elaborate_read(m, [memory.read_port() for memory in memories])
+        self._elaborate_write(m, [memory.write_port(granularity=8) for memory in memories])
 
         return m
 
-    def _bank(self, depth):
-        # One wide memory rather than one a byte lane: a simulator then does one access a cycle.
-        return Memory(shape=unsigned(8 * self.word_bytes), depth=depth, init=[])
+    def _address(self, m, addr, ports):
+        """Address all banks; return the offset of the first byte in its row of all banks.
 
-    def _split(self, m, addr, even_port, odd_port):
-        """Address both banks; return the byte offset and whether the first word is the odd one."""
+        Banks that end before the first byte have the window's end, one row on.
+        """
+        across = 2 * self.word_bytes // self.banks
         address = data.View(data.StructLayout({
-            "offset": exact_log2(self.word_bytes),
-            "is_odd": 1,
+            "offset": exact_log2(2 * self.word_bytes),
             "row":    ceil_log2(self.size_bytes // (2 * self.word_bytes)),
         }), addr[:ceil_log2(self.size_bytes)])
-        m.d.comb += [
-            odd_port.addr.eq(address.row),
-            even_port.addr.eq(address.row + address.is_odd),
-        ]
-        return address.offset, address.is_odd
+        for n, port in enumerate(ports):
+            m.d.comb += port.addr.eq(address.row + (address.offset >= (n + 1) * across))
+        return address.offset
 
-    def _elaborate_read(self, m, even_port, odd_port):
+    def _elaborate_read(self, m, ports):
+        W = self.word_bytes
         s0_addr = Signal(ADDRESS_WIDTH)
         s0_en   = Signal()
         m.d.comb += [
             self.host_read.ready.eq(~self.read_en),
             s0_addr.eq(Mux(self.read_en, self.read_addr, self.host_read.payload)),
             s0_en.eq(self.read_en | self.host_read.valid),
-            even_port.en.eq(s0_en),
-            odd_port.en.eq(s0_en),
         ]
-        offset, is_odd = self._split(m, s0_addr, even_port, odd_port)
+        m.d.comb += [port.en.eq(s0_en) for port in ports]
+        offset = self._address(m, s0_addr, ports)
 
         s1_en       = Signal()
         s1_host     = Signal()
-        s1_offset   = Signal.like(offset)
-        s1_from_odd = Signal(self.word_bytes)
+        s1_offset   = Signal(exact_log2(W))
+        s1_from_odd = Signal(W)
         m.d.sync += [
             s1_en.eq(s0_en),
             s1_host.eq(self.host_read.valid & self.host_read.ready),
             s1_offset.eq(offset),
             # Bytes below the offset are those of the second word.
-            s1_from_odd.eq(Cat(is_odd ^ (lane < offset) for lane in range(self.word_bytes))),
+            s1_from_odd.eq(Cat(offset[-1] ^ (lane < offset[:-1]) for lane in range(W))),
         ]
 
-        s1_merged = Signal(8 * self.word_bytes)
-        m.d.comb += s1_merged.eq(Cat(
-            Mux(from_odd, odd_port.data.word_select(lane, 8), even_port.data.word_select(lane, 8))
-            for lane, from_odd in enumerate(s1_from_odd)
-        ))
+        row = Signal(data.ArrayLayout(8, 2 * W), name="s1_row")
+        s1_merged = Signal(8 * W)
+        m.d.comb += [
+            row.eq(Cat(port.data for port in ports)),
+            s1_merged.eq(Cat(Mux(from_odd, row[W + lane], row[lane])
+                             for lane, from_odd in enumerate(s1_from_odd))),
+        ]
         s1_rotated = _rotate_right(m, s1_merged, s1_offset, step=8)
         with m.If(s1_en):
             m.d.sync += self.read_data.eq(s1_rotated)
         m.d.sync += self.host_read_valid.eq(s1_host)
         m.d.comb += self.host_read_data.eq(Cat(self.read_data[lane] for lane in range(4)))
 
-    def _elaborate_write(self, m, even_port, odd_port):
+    def _elaborate_write(self, m, ports):
+        W = self.word_bytes
         en     = Signal()
         addr   = Signal(ADDRESS_WIDTH)
         count  = Signal.like(self.write_count)
-        values = Signal(8 * self.word_bytes)
+        values = Signal(8 * W)
         m.d.comb += self.host_write.ready.eq(~self.write_en)
         with m.If(self.write_en):
             m.d.comb += [
@@ -161,23 +171,28 @@ class GlobalBuffer(wiring.Component):
                 count.eq(4),
                 values.eq(self.host_write.payload.data),
             ]
-        offset, is_odd = self._split(m, addr, even_port, odd_port)
+        offset = self._address(m, addr, ports)
+        within, is_odd = offset[:-1], offset[-1]
 
-        stop   = Signal(range(2 * self.word_bytes))
-        first  = Signal(self.word_bytes)
-        second = Signal(self.word_bytes)
-        lanes  = range(self.word_bytes)
+        stop   = Signal(range(2 * W))
+        first  = Signal(W)
+        second = Signal(W)
+        enable = Signal(2 * W)
         m.d.comb += [
-            stop.eq(offset + count),
-            first.eq(Cat(en & (lane >= offset) & (lane < stop) for lane in lanes)),
-            second.eq(Cat(en & (lane + self.word_bytes < stop) for lane in lanes)),
-            even_port.en.eq(Mux(is_odd, second, first)),
-            odd_port.en.eq(Mux(is_odd, first, second)),
+            stop.eq(within + count),
+            first.eq(Cat(en & (lane >= within) & (lane < stop) for lane in range(W))),
+            second.eq(Cat(en & (lane + W < stop) for lane in range(W))),
+            enable.eq(Mux(is_odd, Cat(second, first), Cat(first, second))),
         ]
 
-        # A byte lands in the same lane of either bank, so that only the enables differ.
-        rotated = _rotate_right(m, values, offset, step=-8)
-        m.d.comb += [even_port.data.eq(rotated), odd_port.data.eq(rotated)]
+        # A byte lands in the same lane of either half, so that only the enables differ.
+        rotated = _rotate_right(m, values, within, step=-8)
+        across = 2 * W // self.banks
+        for n, port in enumerate(ports):
+            m.d.comb += [
+                port.en.eq(enable[n * across:(n + 1) * across]),
+                port.data.eq(Cat(rotated, rotated)[8 * n * across:8 * (n + 1) * across]),
+            ]
 
 
 def _rotate_right(m, value, amount, *, step):

@@ -1,13 +1,14 @@
 """Fetch ifmap words from the global buffer and send them down the array, pass by pass."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import isa
 from .array_row import ArrayRow, load_token
 from .delay import delay
 from .descriptor import layout
+from .ifmap_reader import IfmapReader
 from .loop_nest import LoopNest
 
 
@@ -45,9 +46,6 @@ class IfmapLoader(wiring.Component):
     load : ``Out(load_token(...))``
     """
 
-    #: Registers between the loops and the buffer's read port, and between its data and ``load``.
-    ADDRESS_STAGES, DATA_STAGES = 1, 1
-
     def __init__(self, *, ifmap_depth, word_bytes, read_latency):
         self.ifmap_depth = ifmap_depth
         self.word_bytes = word_bytes
@@ -71,7 +69,7 @@ class IfmapLoader(wiring.Component):
 
         The listener takes two more to count the pass and to send a MAC token.
         """
-        return cls.ADDRESS_STAGES + read_latency + cls.DATA_STAGES + ArrayRow.LOAD_LATENCY - 2
+        return IfmapReader.latency(read_latency) + ArrayRow.LOAD_LATENCY - 2
 
     @property
     def LATENCY(self):
@@ -198,75 +196,37 @@ class IfmapLoader(wiring.Component):
         with m.If(self.start):
             m.d.sync += self.busy.eq(1)
 
-        # Stage 1: the address, and the range of byte lanes that hold image and channels.
-        W = self.word_bytes
-        skip   = Signal(24)
-        # Lanes up to the left edge of the image, and up to the right one: those of the first column
-        # and those of columns moved by ``x_skip``.
-        to_left, to_right = (Signal(signed(26), name=f"to_{side}") for side in ("left", "right"))
+        # Addresses to activations. Bytes to the edges of the image: of the first column, and of
+        # columns moved by ``x_skip``.
+        sideband = data.StructLayout({"sync": 1, "start": range(self.ifmap_depth), "tag": 8})
+        m.submodules.reader = reader = IfmapReader(
+            word_bytes=self.word_bytes, read_latency=self.read_latency, sideband=sideband)
         skip_left, skip_right = (Signal(signed(26), name=f"skip_{side}")
                                  for side in ("left", "right"))
         m.d.sync += [skip_left.eq(-conv.x_skip), skip_right.eq(conv.x_limit - conv.x_skip)]
         m.d.comb += [
-            skip.eq(Mux(whole, 0, conv.x_skip)),
-            to_left.eq(Mux(whole, 0, skip_left) - nest.value_column),
-            to_right.eq(Mux(whole, conv.x_limit, skip_right) - nest.value_column),
+            reader.zero_point.eq(conv.zero_point_in),
+            reader.fold.eq(conv.fold),
+            reader.y_limit.eq(conv.y_limit),
+            reader.i.valid.eq(beat),
+            reader.i.address.eq(nest.value_address + Mux(whole, 0, conv.x_skip)),
+            reader.i.row.eq(nest.value_row),
+            reader.i.to_left.eq(Mux(whole, 0, skip_left) - nest.value_column),
+            reader.i.to_right.eq(Mux(whole, conv.x_limit, skip_right) - nest.value_column),
+            reader.i.left.eq(nest.value_left),
+            reader.i.sideband.sync.eq(first_beat),
+            reader.i.sideband.start.eq(start),
+            reader.i.sideband.tag.eq(nest.value_tag),
+            self.read_enable.eq(reader.read_enable),
+            self.read_address.eq(reader.read_address),
+            Cat(reader.read_data).eq(Cat(self.read_data)),
+            self.load.valid.eq(reader.o.valid),
+            self.load.sync.eq(reader.o.sideband.sync),
+            self.load.start.eq(reader.o.sideband.start),
+            self.load.tag.eq(reader.o.sideband.tag),
+            self.load.lanes.eq(reader.o.lanes),
+            self.pass_loaded.eq(
+                delay(m, beat & last_beat, self.LATENCY, name="loaded", reset_less=False)),
         ]
-
-        def clamp(value):
-            return Mux(value < 0, 0, Mux(value > W, W, value))
-
-        def lanes(count):
-            return Mux(conv.fold, clamp(count), Mux(count > 0, W, 0))
-
-        s1_valid, s1_last, s1_sync = Signal(), Signal(), Signal()
-        s1_tag   = Signal(8)
-        s1_start = Signal.like(start)
-        s1_low, s1_high, s1_left = (Signal(range(W + 1), name=f"s1_{name}")
-                                    for name in ("low", "high", "left"))
-        s1_in_rows = Signal()
-        m.d.sync += [
-            s1_valid.eq(beat),
-            s1_last.eq(beat & last_beat),
-            s1_sync.eq(first_beat),
-            s1_start.eq(start),
-            s1_tag.eq(nest.value_tag),
-            self.read_address.eq(nest.value_address + skip),
-            s1_in_rows.eq((nest.value_row >= 0) & (nest.value_row < conv.y_limit)),
-            s1_left.eq(clamp(nest.value_left)),
-            s1_low.eq(lanes(to_left)),
-            s1_high.eq(lanes(to_right)),
-        ]
-        m.d.comb += self.read_enable.eq(s1_valid)
-
-        # Beside the buffer's own latency.
-        beside = Signal(Cat(s1_valid, s1_sync, s1_start, s1_tag, s1_low, s1_high, s1_left,
-                            s1_in_rows).shape())
-        m.d.comb += beside.eq(Cat(s1_valid, s1_sync, s1_start, s1_tag, s1_low, s1_high, s1_left,
-                                  s1_in_rows))
-        beside = delay(m, beside, self.read_latency, name="beside", reset_less=False)
-        valid, sync, position, tag, low, high, left, in_rows = (
-            Signal.like(signal, name=f"data_{name}") for name, signal in (
-                ("valid", s1_valid), ("sync", s1_sync), ("start", s1_start), ("tag", s1_tag),
-                ("low", s1_low), ("high", s1_high), ("left", s1_left), ("in_rows", s1_in_rows)))
-        m.d.comb += Cat(valid, sync, position, tag, low, high, left, in_rows).eq(beside)
-
-        # Subtract the zero point; what is outside the image is zero, what is no channel is a hole.
-        m.d.sync += [
-            self.load.valid.eq(valid),
-            self.load.sync.eq(sync),
-            self.load.start.eq(position),
-            self.load.tag.eq(tag),
-        ]
-        for lane in range(W):
-            inside = in_rows & (lane >= low) & (lane < high)
-            m.d.sync += [
-                self.load.lanes[lane].hole.eq(lane >= left),
-                self.load.lanes[lane].value.eq(
-                    Mux(inside, self.read_data[lane].as_signed() - conv.zero_point_in, 0)),
-            ]
-
-        m.d.comb += self.pass_loaded.eq(
-            delay(m, s1_last, self.LATENCY - self.ADDRESS_STAGES, name="loaded", reset_less=False))
 
         return m

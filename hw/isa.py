@@ -12,10 +12,10 @@ from enum import IntEnum
 
 __all__ = [
     "BEAT_FIELDS", "COLUMN_FIELDS", "CONV_FIELDS", "COUNTERS", "COUNTER_WORDS", "INFO_FIELDS",
-    "MAGIC", "ROW_FIELDS", "VECTOR_FIELDS", "VERSION", "DescriptorKind", "Memory", "Opcode", "Rule",
-    "Status", "VectorOp", "command", "conv_words", "field_positions", "pack", "pack_parameter",
-    "response_fields",
-    "signed_field", "unpack", "vector_words", "word_count",
+    "MAGIC", "ROW_FIELDS", "SYSTOLIC_FIELDS", "VECTOR_FIELDS", "VERSION",
+    "Dataflow", "DescriptorKind", "Memory", "Opcode", "Rule", "Status", "VectorOp", "command",
+    "conv_words", "descriptor_lengths", "field_positions", "pack", "pack_parameter",
+    "response_fields", "signed_field", "systolic_words", "unpack", "vector_words", "word_count",
 ]
 
 MAGIC = 0x4F41524C  # "OARL"
@@ -50,9 +50,10 @@ class Memory(IntEnum):
     GLOBAL_BUFFER = 0  #: Byte address, a multiple of 4; words are little-endian.
     PROGRAM = 1        #: Word address.
     PARAMETERS = 2     #: Address in parameter entries; three words an entry (see pack_parameter).
-    #: Filter scratchpads. ``operand`` is the mask of columns that take the data; address bits 31:24
-    #: select a block of four rows, bits 23:0 the scratchpad entry. Byte ``n`` of a word goes to row
-    #: ``4*block+n``; the entry advances by one a word.
+    #: Filter scratchpads, or with the weight-stationary dataflow the filter memories of columns,
+    #: whose entries are a weight for every row. ``operand`` is the mask of columns that take the
+    #: data; address bits 31:24 select a block of four rows, bits 23:0 the entry. Byte ``n`` of a
+    #: word goes to row ``4*block+n``; the entry advances by one a word.
     FILTER = 3
 
 
@@ -70,8 +71,7 @@ class Status(IntEnum):
 INFO_FIELDS = (
     "magic", "version", "digest_low", "digest_high", "rows", "cols", "lanes", "word_bytes",
     "buffer_bytes", "filter_depth", "ifmap_depth", "psum_depth", "parameter_depth", "program_depth",
-    "lane_depth",
-    "dataflow", "zero_gating",
+    "lane_depth", "accumulator_depth", "psum_width", "dataflow", "zero_gating",
 )
 
 COUNTERS = (
@@ -82,8 +82,17 @@ COUNTERS = (
     "macs_gated",         # useful MACs skipped because the activation was zero
     "stall_load",         # array ready for its next pass, ifmap not yet there
     "stall_drain",        # ifmap there, both partial-sum banks still waiting to drain
-    "ifmap_beats",        # words multicast to the array
-    "ifmap_writes",       # ifmap scratchpad entries written, all PEs together
+    "ifmap_beats",        # words sent into the array
+    # Accesses and transfers, all PEs together. Scratchpads of a dataflow that has none stay at 0.
+    "ifmap_hops",         # activations delivered to a PE, by a bus or by its neighbour
+    "ifmap_writes",       # ifmap scratchpad entries written
+    "ifmap_reads",        # ifmap scratchpad entries read
+    "filter_hops",        # weights moved from PE to PE
+    "filter_writes",      # weights written by the host
+    "filter_reads",       # weights read from filter scratchpads or memories
+    "psum_hops",          # partial sums moved from PE to PE
+    "psum_writes",        # partial sums written
+    "psum_reads",         # partial sums read, to add to them or to drain them
     "drain_slots",        # partial-sum rows moved down the chain
     "buffer_reads",       # global buffer words read by the accelerator
     "buffer_writes",      # global buffer words written by the accelerator
@@ -95,11 +104,19 @@ COUNTER_WORDS = 2 * len(COUNTERS)
 COUNTER_WIDTH = 48
 
 
-class DescriptorKind(IntEnum):
-    """What a descriptor runs on."""
+class Dataflow(IntEnum):
+    """What stays where in the array; decided when the hardware is generated."""
 
-    CONV = 1    #: The PE array: convolutions of all kinds and fully connected layers.
-    VECTOR = 2  #: The post-processing lanes alone: pooling, mean, residual add, copy, fill.
+    ROW_STATIONARY = 0     #: Filter rows in the PEs, ifmap rows along diagonals (Eyeriss).
+    WEIGHT_STATIONARY = 1  #: A weight in each PE, activations and sums move (TPU).
+
+
+class DescriptorKind(IntEnum):
+    """What a descriptor runs on. Convolutions include fully connected layers."""
+
+    CONV = 1      #: A convolution on the row-stationary array.
+    VECTOR = 2    #: The post-processing lanes alone: pooling, mean, residual add, copy, fill.
+    SYSTOLIC = 3  #: A convolution on the weight-stationary array.
 
 
 class Rule(IntEnum):
@@ -175,6 +192,44 @@ COLUMN_FIELDS: tuple[Field, ...] = (
 # As many as the array has columns, after the columns; beat_count of them are used.
 BEAT_FIELDS: tuple[Field, ...] = (("mask", 16), ("lane_group", 4), ("parameter_offset", 12))
 
+# A wave multiplies one filter tile, of up to ``rows`` consecutive activations times up to ``cols``
+# filters, with all positions of a position tile; docs/hardware.md has the loops.
+SYSTOLIC_FIELDS: tuple[Field, ...] = (
+    ("kind", 4), ("rule", 2), ("fold", 1), ("keep", 1), ("hold", 1),
+    ("diagonal", 1),                                  # depthwise: column n reads row lane_n only
+    ("part_each", 1),                                 # columns_last holds in every channel tile
+    ("zero_point_in", -8), ("zero_point_out", -8),
+    ("done_cycle", 32),                               # written by the device at the end
+    # Ifmap. Addresses are bytes, modulo 2**24.
+    ("in_base", 24), ("row_count", 8),                # rows at work: activations of a word
+    ("q_step", 24), ("row_count_last", 8),            # bytes between positions of a row
+    ("p_step", 24), ("p_rows", 8),                    # bytes, ifmap rows between output rows
+    ("x_stride", 24), ("s_count", 8),                 # filter columns
+    ("y_stride", 24), ("r_count", 8),                 # filter rows
+    ("x_origin", -24), ("y_origin", -8),              # -pad_left in bytes, -pad_top
+    ("x_limit", 24), ("columns", 8),                  # filters of a tile
+    ("y_limit", 16), ("c_count", 16),                 # words along the channels
+    ("c_step", 16), ("tile_step", 16),                # channels of a word; of a channel tile
+    ("q_tile_step", 24), ("columns_last", 8),
+    ("p_tile_step", 24), ("group_count", 8),          # lanes' turns for one position
+    ("q_count", 16), ("q_last", 16),                  # positions of a tile, of the last
+    ("p_count", 16), ("p_last", 16),
+    ("q_tiles", 16), ("p_tiles", 16),
+    ("p_tile_rows", 16), ("block_count", 16),         # blocks: filter tiles on the same channels
+    ("tile_count", 16), ("position_tiles", 16),       # channel tiles: depthwise
+    ("filter_base", 16), ("entries", 16),             # entries of a block: r * s * c
+    # Drain. A position's outputs are contiguous.
+    ("out_base", 24), ("low", -8),
+    ("out_q_step", 24), ("high", -8),
+    ("out_p_step", 24),
+    ("out_q_tile_step", 24),
+    ("out_p_tile_step", 24),
+    ("out_block_step", 16), ("out_tile_step", 16),    # channels: outputs and parameters
+    ("parameter_base", 16),
+    # With ``diagonal``: the row that column n reads.
+    *((f"lane_{n}", 4) for n in range(16)),
+)
+
 VECTOR_FIELDS: tuple[Field, ...] = (
     ("kind", 4), ("rule", 2), ("op", 2), ("left_shift", 8), ("zero_point_out", -8), ("low", -8),
     ("done_cycle", 32),
@@ -217,6 +272,20 @@ def conv_words(rows: int, cols: int) -> int:
     """Count the words of a CONV descriptor."""
     return (word_count(CONV_FIELDS) + rows * word_count(ROW_FIELDS)
             + cols * (word_count(COLUMN_FIELDS) + word_count(BEAT_FIELDS)))
+
+
+def systolic_words() -> int:
+    """Count the words of a SYSTOLIC descriptor."""
+    return word_count(SYSTOLIC_FIELDS)
+
+
+def descriptor_lengths(dataflow: Dataflow, rows: int, cols: int) -> dict[DescriptorKind, int]:
+    """Return the words of every kind of descriptor that an array runs, convolutions first."""
+    if dataflow == Dataflow.ROW_STATIONARY:
+        conv = {DescriptorKind.CONV: conv_words(rows, cols)}
+    else:
+        conv = {DescriptorKind.SYSTOLIC: systolic_words()}
+    return conv | {DescriptorKind.VECTOR: vector_words()}
 
 
 def vector_words() -> int:

@@ -13,7 +13,7 @@ from .requantizer import Requantizer, scale_layout
 __all__ = ["PostProcessor", "beat_layout", "result_layout"]
 
 
-def beat_layout(*, lanes, parameter_depth, tag_shape):
+def beat_layout(*, lanes, tag_shape):
     """Return the layout of what enters the post processor in a cycle.
 
     ``scale`` counts if ``vector`` is set; otherwise bias, multiplier and shift are those of entry
@@ -25,7 +25,7 @@ def beat_layout(*, lanes, parameter_depth, tag_shape):
         "vector": 1,
         "rule": isa.Rule,
         "sums": data.ArrayLayout(signed(32), lanes),
-        "parameter": range(parameter_depth),
+        "parameter": 16,
         "local": 1,
         "scale": scale_layout,
         "zero_point": signed(8),
@@ -94,8 +94,7 @@ class PostProcessor(wiring.Component):
         self.tag_shape = tag_shape
 
         super().__init__({
-            "i": In(beat_layout(
-                lanes=lanes, parameter_depth=parameter_depth, tag_shape=tag_shape)),
+            "i": In(beat_layout(lanes=lanes, tag_shape=tag_shape)),
             "o": Out(result_layout(lanes=lanes, tag_shape=tag_shape)),
             "raw": Out(data.ArrayLayout(signed(32), lanes)),
             "load_en": In(1),

@@ -19,7 +19,7 @@ class ProcessingArray(wiring.Component):
 
     Parameters
     ----------
-    rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, zero_gating
+    rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating
         See :class:`ArrayRow`.
     sideband : shape
         What travels beside a drain token.
@@ -34,22 +34,23 @@ class ProcessingArray(wiring.Component):
         Tokens; see :mod:`.array_row`.
     sideband : ``In(sideband)``
         Enters with ``drain``, whether that is valid or not.
-    sums : ``Out(signed(32)).array(cols)``
+    sums : ``Out(signed(psum_width)).array(cols)``
         The sums of the slot that entered :attr:`LATENCY` cycles ago.
     sums_valid, sums_sideband : ``Out``
         ``drain.valid`` and ``sideband`` of :attr:`LATENCY` cycles ago.
-    took, done, gated : ``Out(9)``
-        PEs that took an activation, executed, gated a MAC, over all rows.
+    took, done, gated, ifmap_reads, psum_updates, psum_drains : ``Out(9)``
+        For the counters: those of :class:`ArrayRow` over all rows.
     """
 
     def __init__(self, *, rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth,
-                 zero_gating, sideband):
+                 psum_width, zero_gating, sideband):
         self.rows = rows
         self.cols = cols
         self.word_bytes = word_bytes
         self.ifmap_depth = ifmap_depth
         self.filter_depth = filter_depth
         self.psum_depth = psum_depth
+        self.psum_width = psum_width
         self.zero_gating = zero_gating
 
         super().__init__({
@@ -62,12 +63,10 @@ class ProcessingArray(wiring.Component):
             "drain": In(drain_token(psum_depth=psum_depth)),
             "filter": In(filter_word(cols=cols, filter_depth=filter_depth)),
             "sideband": In(sideband),
-            "sums": Out(signed(32)).array(cols),
+            "sums": Out(signed(psum_width)).array(cols),
             "sums_valid": Out(1),
             "sums_sideband": Out(sideband),
-            "took": Out(9),
-            "done": Out(9),
-            "gated": Out(9),
+            **{name: Out(9) for name in ArrayRow.COUNTS},
         })
 
     @property
@@ -79,14 +78,14 @@ class ProcessingArray(wiring.Component):
         m = Module()
 
         above = self
-        sums  = [C(0, signed(32)) for _ in range(self.cols)]
-        counts = {"took": C(0), "done": C(0), "gated": C(0)}
+        sums  = [C(0, signed(self.psum_width)) for _ in range(self.cols)]
+        counts = {name: C(0) for name in ArrayRow.COUNTS}
         for index in range(self.rows):
             row = instantiate(
                 m, f"row_{index}", platform, ArrayRow, cols=self.cols,
                 word_bytes=self.word_bytes, ifmap_depth=self.ifmap_depth,
                 filter_depth=self.filter_depth, psum_depth=self.psum_depth,
-                zero_gating=self.zero_gating)
+                psum_width=self.psum_width, zero_gating=self.zero_gating)
             m.d.comb += [row.index.eq(index), row.row.eq(self.row[index]), row.span.eq(self.span)]
             m.d.comb += [row.column_tags[n].eq(self.column_tags[n]) for n in range(self.cols)]
             m.d.comb += [row.sum_in[n].eq(sums[n]) for n in range(self.cols)]

@@ -26,6 +26,8 @@ class ProcessingElement(wiring.Component):
     ----------
     ifmap_depth, filter_depth, psum_depth : :class:`int`
         Entries of the scratchpads; ``psum_depth`` is that of one of the two banks.
+    psum_width : :class:`int`
+        Bits of a partial sum.
     zero_gating : :class:`bool`
         Whether a zero activation keeps filter scratchpad and multiplier still.
 
@@ -47,7 +49,7 @@ class ProcessingElement(wiring.Component):
     drain : ``In(StructLayout)``
         Cycle ``SUM_STAGE``: ``bank``, ``u``, and ``add``: this row has a share in the sum passing
         by.
-    sum_in, sum_out : ``In(signed(32))``, ``Out(signed(32))``
+    sum_in, sum_out : ``In(signed(psum_width))``, ``Out(signed(psum_width))``
         The chain; one cycle a link.
     took, done, gated : ``Out(1)``
         For the counters: an activation was taken from the bus; a MAC was executed; a MAC was gated
@@ -57,10 +59,11 @@ class ProcessingElement(wiring.Component):
     #: Cycle in which a MAC updates its partial sum, counted from the one in which it enters.
     SUM_STAGE = 4
 
-    def __init__(self, *, ifmap_depth, filter_depth, psum_depth, zero_gating):
+    def __init__(self, *, ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating):
         self.ifmap_depth = ifmap_depth
         self.filter_depth = filter_depth
         self.psum_depth = psum_depth
+        self.psum_width = psum_width
         self.zero_gating = zero_gating
 
         position = range(ifmap_depth)
@@ -77,8 +80,8 @@ class ProcessingElement(wiring.Component):
             "filter_address": In(range(filter_depth)),
             "accumulate": In(data.StructLayout({"valid": 1, "first": 1, **partial_sum})),
             "drain": In(data.StructLayout({"add": 1, **partial_sum})),
-            "sum_in": In(signed(32)),
-            "sum_out": Out(signed(32)),
+            "sum_in": In(signed(psum_width)),
+            "sum_out": Out(signed(psum_width)),
             "took": Out(1),
             "done": Out(1),
             "gated": Out(1),
@@ -150,14 +153,14 @@ class ProcessingElement(wiring.Component):
 
         # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does
         # both.
-        held    = Array(Signal(signed(32), name=f"held_{bank}") for bank in range(2))
-        updated = Signal(signed(32))
-        passed  = register(signed(32), "passed")
+        held    = Array(Signal(signed(self.psum_width), name=f"held_{bank}") for bank in range(2))
+        updated = Signal(signed(self.psum_width))
+        passed  = register(signed(self.psum_width), "passed")
         m.d.comb += updated.eq(Mux(self.accumulate.first, 0, held[self.accumulate.bank])
                                + s4_product)
         for bank in range(2):
             m.submodules[f"psum_{bank}"] = psum = Memory(
-                shape=signed(32), depth=self.psum_depth, init=[])
+                shape=signed(self.psum_width), depth=self.psum_depth, init=[])
             read, write = psum.read_port(domain="comb"), psum.write_port()
             accumulates = self.accumulate.valid & (self.accumulate.bank == bank)
             m.d.comb += [

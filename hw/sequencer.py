@@ -20,8 +20,8 @@ class Sequencer(wiring.Component):
 
     Parameters
     ----------
-    rows, cols : :class:`int`
-        Of the array; they decide the length of a CONV descriptor.
+    lengths : dict of :class:`isa.DescriptorKind` to :class:`int`
+        Words of every kind of descriptor.
     program_depth : :class:`int`
         Words of program memory.
 
@@ -37,8 +37,8 @@ class Sequencer(wiring.Component):
         When the last descriptor ended.
     words : ``Out(unsigned(32)).array(...)``
         The descriptor that runs.
-    conv_start, vector_start : ``Out(1)``
-        ``words`` is new; go.
+    start : ``Out(1).array(len(lengths))``
+        ``words`` is new; the engine of that kind shall go.
     engine_busy : ``In(1)``
         From the cycle after a start until everything is written.
     write_en, write_addr, write_data, write_ready
@@ -50,11 +50,10 @@ class Sequencer(wiring.Component):
     #: From the end of a descriptor to the start of the next, if that is already fetched.
     TURNAROUND = 2
 
-    def __init__(self, *, rows, cols, program_depth):
-        self.rows = rows
-        self.cols = cols
+    def __init__(self, *, lengths, program_depth):
+        self.lengths = dict(lengths)
         self.program_depth = program_depth
-        self.length = max(isa.conv_words(rows, cols), isa.vector_words())
+        self.length = max(self.lengths.values())
 
         address = range(program_depth)
         super().__init__({
@@ -66,8 +65,7 @@ class Sequencer(wiring.Component):
             "cycle": In(isa.COUNTER_WIDTH),
             "done_cycles": Out(isa.COUNTER_WIDTH),
             "words": Out(32).array(self.length),
-            "conv_start": Out(1),
-            "vector_start": Out(1),
+            "start": Out(1).array(len(self.lengths)),
             "engine_busy": In(1),
             "write_en": In(1),
             "write_addr": In(address),
@@ -86,8 +84,6 @@ class Sequencer(wiring.Component):
         read, write = program.read_port(), program.write_port()
 
         # Fetch: a word a cycle into the shadow descriptor; its first word tells how many there are.
-        lengths = {isa.DescriptorKind.CONV: isa.conv_words(self.rows, self.cols),
-                   isa.DescriptorKind.VECTOR: isa.vector_words()}
         shadow = [Signal(32, name=f"shadow_{n}", reset_less=True) for n in range(self.length)]
         active = [Signal(32, name=f"active_{n}", reset_less=True) for n in range(self.length)]
         m.d.comb += [word.eq(register) for word, register in zip(self.words, active, strict=True)]
@@ -111,11 +107,11 @@ class Sequencer(wiring.Component):
                         m.d.sync += shadow[n].eq(read.data)
             with m.If(gets_index == 0):
                 with m.Switch(read.data[:4]):
-                    for kind, count in lengths.items():
+                    for kind, count in self.lengths.items():
                         with m.Case(kind.value):
                             m.d.sync += [length.eq(count), bad.eq(0)]
                     with m.Default():
-                        m.d.sync += [length.eq(isa.vector_words()), bad.eq(1)]
+                        m.d.sync += [length.eq(min(self.lengths.values())), bad.eq(1)]
             with m.Elif(gets_index == length - 1):
                 m.d.sync += [ready.eq(1), asks.eq(0), gets.eq(0)]
 
@@ -149,10 +145,8 @@ class Sequencer(wiring.Component):
                         m.d.sync += [self.fault.eq(1), asks.eq(0)]
                         m.next = "IDLE"
             with m.State("START"):
-                m.d.comb += [
-                    self.conv_start.eq(kind == isa.DescriptorKind.CONV),
-                    self.vector_start.eq(kind == isa.DescriptorKind.VECTOR),
-                ]
+                m.d.comb += [start.eq(kind == own.value)
+                             for start, own in zip(self.start, self.lengths, strict=True)]
                 m.next = "RUN"
             with m.State("RUN"):
                 with m.If(~self.engine_busy):

@@ -17,8 +17,8 @@ def check_divisor(divisor):
 class UartReceiver(wiring.Component):
     """Receive bytes of 8 bits without parity, each bit sampled once, in its middle.
 
-    The other side's bits may be up to 4 % longer or shorter. A stop bit that is low is an error;
-    after it the line has to be high before another byte begins.
+    The other side's bits may be up to 3 % longer or shorter, 2 % if ``divisor`` is below 6. A stop
+    bit that is low is an error; after it the line has to be high before another byte begins.
 
     Parameters
     ----------

@@ -78,8 +78,8 @@ class VectorUnit(wiring.Component):
         Bytes the global buffer reads and writes a cycle.
     read_latency : :class:`int`
         Cycles from ``read_en`` to ``read_data``.
-    parameter_depth, tag_shape
-        Of the post processor; they only shape ``post_i`` and ``post_o``.
+    tag_shape : shape-like
+        Of the post processor; it only shapes ``post_i`` and ``post_o``.
 
     Members
     -------
@@ -109,7 +109,7 @@ class VectorUnit(wiring.Component):
     #: more than the raw result takes, rounded up to the one cycle in three that is free.
     REENTRY = PostProcessor.RAW_LATENCY + 2 + -PostProcessor.RAW_LATENCY % 3
 
-    def __init__(self, *, lanes, word_bytes, read_latency, parameter_depth, tag_shape=0):
+    def __init__(self, *, lanes, word_bytes, read_latency, tag_shape=0):
         if not 1 <= lanes <= word_bytes:
             raise ValueError(f"Lanes must be 1 to {word_bytes}, not {lanes!r}")
         if read_latency < 1:
@@ -117,7 +117,6 @@ class VectorUnit(wiring.Component):
         self.lanes = lanes
         self.word_bytes = word_bytes
         self.read_latency = read_latency
-        self.parameter_depth = parameter_depth
         self.tag_shape = tag_shape
 
         super().__init__({
@@ -129,7 +128,7 @@ class VectorUnit(wiring.Component):
             "read_addr": Out(24),
             "read_data": In(data.ArrayLayout(unsigned(8), word_bytes)),
             "post_i": Out(beat_layout(
-                lanes=lanes, parameter_depth=parameter_depth, tag_shape=tag_shape)),
+                lanes=lanes, tag_shape=tag_shape)),
             "post_o": In(result_layout(lanes=lanes, tag_shape=tag_shape)),
             "post_raw": In(data.ArrayLayout(signed(32), lanes)),
             "write_en": Out(1),

@@ -18,11 +18,14 @@ __all__ = ["Link"]
 #: Words of a frame: 18 other bytes are 7 % of it, and a damaged one is soon sent again.
 FRAME_WORDS = 64
 
+#: A lost frame halves the next ones, for the sake of very bad lines; each that arrives adds words.
+CHUNK_GROWTH = 4
+
 #: Answers are asked for before the 8-bit numbers of frames become ambiguous.
 ASK_AFTER, STOP_AFTER = 100, 250
 
 #: Seconds after which the host asks: at first, at least, usually at most, and of the dead.
-FIRST_ASK, LEAST_ASK, MOST_ASK, RARE_ASK = 0.25, 0.02, 0.25, 2.0
+FIRST_ASK, LEAST_ASK, MOST_ASK, RARE_ASK = 0.1, 0.02, 0.25, 2.0
 
 
 @dataclass
@@ -74,7 +77,7 @@ class Link:
         # Words to the device, from position _acked on.
         self._words = np.zeros(0, np.uint32)
         self._acked = self._next = self._limit = 0
-        self._chunk = 0
+        self._chunk = self._full = 0  # Words of a frame: now, and at best.
         self._under_way: deque[_Sent] = deque()
         self._number = self._echo = 0
         self._asked: dict[int, float] = {}  # When frames went out that are to be answered.
@@ -140,7 +143,7 @@ class Link:
         words = self._payload()
         if len(words):
             flags &= ~Flags.POLL  # It is answered anyway.
-        elif not flags and self._expected - self._told < self._chunk:
+        elif not flags and self._expected - self._told < self._full:
             return b""
         # So many frames without any answer: whoever waits has a deadline.
         if self._number - self._echo >= STOP_AFTER:
@@ -186,7 +189,8 @@ class Link:
         """Return how long to wait for an answer: longer than the last ones took, then more."""
         base = max(LEAST_ASK, self._delay + 4 * self._deviation)
         most = RARE_ASK if self._number - self._echo >= ASK_AFTER else MOST_ASK
-        return min(base * self._patience, max(most, 2 * base))
+        # Never rarer than this for a line whose delays only vary: asking costs 36 bytes.
+        return min(base * self._patience, max(most, 2 * self._delay))
 
     # Receiving
 
@@ -215,7 +219,7 @@ class Link:
                 self.stale = not fresh
                 self.is_open = fresh
                 if fresh:
-                    self._chunk = max(1, min(FRAME_WORDS, frame.limit // 4))
+                    self._chunk = self._full = max(1, min(FRAME_WORDS, frame.limit // 4))
                     self._take_frame(frame, now)
 
     def _take_frame(self, frame: Frame, now: float) -> None:
@@ -254,10 +258,12 @@ class Link:
             self._patience = 1.0
             while self._under_way and self._under_way[0].end <= ack:
                 self._under_way.popleft()
+                self._chunk = min(self._full, self._chunk + CHUNK_GROWTH)
         # The line keeps the order: this frame, or a later one, has arrived and was of no use.
         if self._under_way and self._under_way[0].number <= echo:
             self._under_way.clear()
             self._next = self._acked
+            self._chunk = max(1, self._chunk // 2)
             self.resent += 1
 
     def _take_words(self, frame: Frame, echo: int) -> None:

@@ -66,6 +66,8 @@ class Program:
             Wait for the end of the run; layer number ``layer`` ends with it, unless it is None.
         ``write_box``, ``read_box`` (``tensor``, ``box``, ``address``)
             Copy ``[[y0, y1], [x0, x1], [c0, c1]]`` of a host tensor to or from the global buffer.
+        ``counters`` (``layer``)
+            Read all counters after a layer.
         ``timestamps`` (``entries``)
             Read when layers ended: ``[[program word, layer], ...]``.
     words : uint32 array
@@ -169,6 +171,8 @@ class Program:
             case "timestamps":
                 _require(all(address >= 0 and 0 <= layer < len(self.layers)
                              for address, layer in step["entries"]))
+            case "counters":
+                _require(0 <= step["layer"] < len(self.layers))
             case "clear":
                 pass
             case _:

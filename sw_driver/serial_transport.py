@@ -169,7 +169,7 @@ class SerialTransport(Transport):
             self._serial.reset_output_buffer()
             self._serial.reset_input_buffer()
         except PORT_ERRORS as error:
-            raise LinkLost(f"Port {self.port} went away: {error}") from error
+            raise LinkLost(f"Port {self.port} went away: was the cable pulled?") from error
         self._out = b""
         self.link = link = Link(1 + secrets.randbelow(link_isa.POSITIONS - 1))
         deadline = time.monotonic() + min(self.timeout, OPEN_TIMEOUT)
@@ -207,7 +207,7 @@ class SerialTransport(Transport):
             if data:
                 data += port.read(port.in_waiting)
         except PORT_ERRORS as error:
-            raise LinkLost(f"Port {self.port} went away: {error}") from error
+            raise LinkLost(f"Port {self.port} went away: was the cable pulled?") from error
         if data:
             self._heard += len(data)
             link.feed(data, time.monotonic())
@@ -224,4 +224,4 @@ def _port_error(port: str, error: serial.SerialException) -> PortError:
                          "group (usually: sudo usermod -aG dialout $USER) and log in again")
     if error.errno:
         return PortError(f"Port {port} cannot be opened: {os.strerror(error.errno)}")
-    return PortError(f"Port {port} cannot be opened: {error}")
+    return PortError(f"Port {port} is no serial port, or does not work as one: {error}")

@@ -75,6 +75,8 @@ class Session:
         Device cycles of the last inference.
     layer_cycles : list of :class:`int`
         The same for every layer of the program; 0 for those that the device does not run.
+    layer_counters : dict of :class:`int` to dict of :class:`str` to :class:`int`
+        By layer, what it added to the counters; empty unless the program reads them layer by layer.
     words_sent, words_received : :class:`int`
         What the last inference moved over the link.
     """
@@ -90,6 +92,7 @@ class Session:
         self.info: dict[str, int] = {}
         self.last_cycles = 0
         self.layer_cycles = [0] * len(program.layers)
+        self.layer_counters: dict[int, dict[str, int]] = {}
         self.words_sent = self.words_received = 0
         self._ready = False
 
@@ -200,6 +203,11 @@ class Session:
         for index in sorted(run.ends):
             self.layer_cycles[index] = max(0, run.ends[index] - before)
             before = max(before, run.ends[index])
+        self.layer_counters, counted = {}, dict.fromkeys(isa.COUNTERS, 0)
+        for index, counts in run.counts.items():
+            self.layer_counters[index] = {
+                name: count - counted[name] for name, count in counts.items()}
+            counted = counts
         self.last_cycles = run.cycles
         self.words_sent, self.words_received = run.sent, run.received
         target = self.program.output
@@ -208,14 +216,9 @@ class Session:
     def counters(self) -> dict[str, int]:
         """Read the counters; they count since the beginning of the last inference."""
         found: dict[str, int] = {}
-
-        def keep(payload: np.ndarray) -> None:
-            values = payload.astype(np.uint64)
-            found.update(zip(isa.COUNTERS, (values[::2] | values[1::2] << np.uint64(32)).tolist(),
-                             strict=True))
-
         batch = Batch()
-        batch.command(isa.Opcode.COUNTERS, isa.COUNTER_WORDS, keep)
+        batch.command(isa.Opcode.COUNTERS, isa.COUNTER_WORDS,
+                      lambda payload: found.update(_counts(payload)))
         self._exchange(batch)
         return found
 
@@ -247,6 +250,8 @@ class _Run:
         The host's tensors.
     ends : dict of :class:`int` to :class:`int`
         Cycles in which layers ended, by their index.
+    counts : dict of :class:`int` to dict of :class:`str` to :class:`int`
+        Counters at the ends of layers, by their index.
     cycles : :class:`int`
         Cycles at the end of the last run.
     sent, received : :class:`int`
@@ -257,6 +262,7 @@ class _Run:
                  x: np.ndarray | None = None) -> None:
         self.program = session.program
         self.ends: dict[int, int] = {}
+        self.counts: dict[int, dict[str, int]] = {}
         self.cycles = self.sent = self.received = 0
         self.tensors = {name: np.zeros(shape, np.int8)
                         for name, shape in self.program.host_tensors.items()}
@@ -306,6 +312,11 @@ class _Run:
                         self.ends[layer] = self.cycles
 
                 batch.command(isa.Opcode.WAIT, 2, finish)
+            case "counters":
+                def count(payload: np.ndarray, layer: int = step["layer"]) -> None:
+                    self.counts[layer] = _counts(payload)
+
+                batch.command(isa.Opcode.COUNTERS, isa.COUNTER_WORDS, count)
             case "timestamps":
                 for address, layer in step["entries"]:
                     def note(payload: np.ndarray, layer: int = layer) -> None:
@@ -320,6 +331,13 @@ class _Run:
                               address=step["address"], count=len(words), data=words)
             case "read_box":
                 _add_read(batch, step, self.tensors[step["tensor"]])
+
+
+def _counts(payload: np.ndarray) -> dict[str, int]:
+    """Return the counters of an answer by their names."""
+    values = payload.astype(np.uint64)
+    return dict(zip(isa.COUNTERS, (values[::2] | values[1::2] << np.uint64(32)).tolist(),
+                    strict=True))
 
 
 def _slices(step: Step) -> tuple[slice, ...]:

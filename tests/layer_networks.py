@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from oarlock.gen.config import ArrayConfig
-from oarlock.gen.cycles import conv_cycles
+from oarlock.gen.dataflow import dataflow_of
 from oarlock.gen.interpret import evaluate
 from oarlock.gen.network import Layer, Network, Tensor
 from oarlock.gen.program import compile_network
@@ -152,9 +151,7 @@ def runs_of(program: Program, config: ArrayConfig) -> Iterator[list[tuple[int, l
             if opcode == isa.Opcode.RUN:
                 run = []
                 for _ in range(count):
-                    length = (isa.conv_words(config.rows, config.cols)
-                              if memory[address] & 15 == isa.DescriptorKind.CONV
-                              else isa.vector_words())
+                    length = config.descriptor_lengths[memory[address] & 15]
                     run.append((address, memory[address:address + length]))
                     address += length
                 yield run
@@ -165,9 +162,10 @@ def descriptor_cycles(words: list[int], config: ArrayConfig) -> tuple[int, dict[
     """Return the cycles that a descriptor takes, and the counts that it adds to the counters."""
     if words[0] & 15 == isa.DescriptorKind.VECTOR:
         return vector_cycles(isa.unpack(isa.VECTOR_FIELDS, words), config.lanes), {}
-    length = isa.word_count(isa.CONV_FIELDS)
-    timing = asdict(conv_cycles(isa.unpack(isa.CONV_FIELDS, words[:length]), config))
-    return timing.pop("cycles"), timing
+    dataflow = dataflow_of(config)
+    fields = isa.unpack(dataflow.fields, words[:isa.word_count(dataflow.fields)])
+    timing = dataflow.conv_cycles(fields, config)
+    return timing.cycles, timing.counts
 
 
 def predicted(program: Program, config: ArrayConfig) -> tuple[dict[str, int], dict[int, int]]:

@@ -56,7 +56,7 @@ async def random_beats(bench: Bench, p_idle: float, zero_point: int) -> None:
     """Scale by parameters from the memory or beside the sums, by all rules."""
     dut, rng, board = bench.dut, bench.rng("beats"), bench.scoreboard("results")
     lanes, depth = bench.parameters["lanes"], bench.parameters["parameter_depth"]
-    beat_shape = beat_layout(lanes=lanes, parameter_depth=depth, tag_shape=6)
+    beat_shape = beat_layout(lanes=lanes, tag_shape=6)
     result_shape = result_layout(lanes=lanes, tag_shape=6)
     layer = {"zero_point": zero_point, "low": -128 if zero_point == 127 else zero_point,
              "high": rng.randint(100, 127)}

@@ -43,7 +43,7 @@ class Model:
         self.psum = np.zeros((2, *grid, sizes["psum_depth"]), dtype=np.int64)
         self.position = np.zeros(grid, dtype=np.int64)
         self.loads: deque[Token | None] = deque([None] * ArrayRow.LOAD_LATENCY)
-        self.counts = dict.fromkeys(("took", "done", "gated"), 0)
+        self.counts = dict.fromkeys(ArrayRow.COUNTS, 0)
         self.sabotage = os.environ.get("OARLOCK_SABOTAGE")
         self.configure([{}] * self.rows, [0] * self.cols, 0)
 
@@ -64,6 +64,7 @@ class Model:
             adds = self.used & (self.group == drain["group"])
             if self.sabotage == "group":
                 adds = self.used & (self.group >= drain["group"])
+            self.counts["psum_drains"] += self.cols * int(adds.sum())
             total = (self.psum[drain["bank"], :, :, drain["u"]] * adds).sum(axis=0)
             sums = ((total + 2**31) % 2**32 - 2**31).tolist()
         # A MAC sees what was loaded so many cycles before.
@@ -108,6 +109,8 @@ class Model:
         psum = self.psum[mac["bank"], :, :, mac["u"]]
         psum[...] = product if mac["first"] else psum + product
         self.counts["done"] += int(fires.sum())
+        self.counts["psum_updates"] += 0 if mac["first"] else int(fires.sum())
+        self.counts["ifmap_reads"] += int(active.sum())
         self.counts["gated"] += int(gated.sum())
 
 

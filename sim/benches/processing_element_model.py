@@ -20,15 +20,16 @@ class Model:
 
     Parameters
     ----------
-    ifmap_depth, filter_depth, psum_depth, zero_gating
+    ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating
         As those of :class:`ProcessingElement`.
     fault : :class:`str`, optional
         ``"span"`` or ``"first"``: what to do wrong, to show that a bench would notice.
     """
 
-    def __init__(self, *, ifmap_depth: int, filter_depth: int, psum_depth: int, zero_gating: bool,
-                 fault: str | None = None) -> None:
+    def __init__(self, *, ifmap_depth: int, filter_depth: int, psum_depth: int, psum_width: int,
+                 zero_gating: bool, fault: str | None = None) -> None:
         self.sizes = ifmap_depth, filter_depth, psum_depth
+        self.psum_width = psum_width
         self.zero_gating = zero_gating
         self.fault = fault
         # None: unknown.
@@ -60,7 +61,7 @@ class Model:
         self._accumulate(self.macs[-1], tokens["accumulate"])
         drain = tokens["drain"]
         addend = self.psums[drain["bank"]][drain["u"]] if drain["add"] else 0
-        self.sum_out = None if addend is None else _wrap(tokens["sum_in"] + addend)
+        self.sum_out = None if addend is None else self._wrap(tokens["sum_in"] + addend)
 
         # Cycle 0: the activation is read before this cycle's write.
         entering = None
@@ -92,11 +93,11 @@ class Model:
         if token["first"]:
             bank[u] = product + ((before or 0) if self.fault == "first" else 0)
         elif before is not None:
-            bank[u] = _wrap(before + product)
+            bank[u] = self._wrap(before + product)
 
-
-def _wrap(value: int) -> int:
-    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+    def _wrap(self, value: int) -> int:
+        half = 1 << self.psum_width - 1
+        return (value + half) % (2 * half) - half
 
 
 def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) -> Iterator[Tokens]:
@@ -105,6 +106,7 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
     Between two of them, ``model`` must see the first.
     """
     ifmap_depth, filter_depth, psum_depth = model.sizes
+    limit = 1 << model.psum_width - 1
     # Accumulations that belong to MACs under way, the youngest first.
     under_way: list[Tokens | None] = [None] * ProcessingElement.SUM_STAGE
     column_tag, span, bank = rng.randrange(256), rng.choice([1, 3, 200]), 0
@@ -149,5 +151,5 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
                                          "bank": rng.randrange(2), "u": rng.randrange(psum_depth)},
             "drain": {"add": int(model.psums[drained][u] is not None and rng.random() < 0.8),
                       "bank": drained, "u": u},
-            "sum_in": rng.choice([0, rng.randint(-1 << 31, (1 << 31) - 1)]),
+            "sum_in": rng.choice([0, rng.randint(-limit, limit - 1)]),
         }

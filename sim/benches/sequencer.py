@@ -29,19 +29,19 @@ class Engine:
         self.starts = bench.scoreboard("starts")
         self.time = (3 << 32) - 900  # done_cycle overflows on the way
         self.ends: list[int] = []
-        rows, cols = (bench.parameters[name] for name in ("rows", "cols"))
-        self.lengths = {"conv_start": isa.conv_words(rows, cols),
-                        "vector_start": isa.vector_words()}
+        self.lengths = isa.descriptor_lengths(
+            *(bench.parameters[name] for name in ("dataflow", "rows", "cols")))
         self.sabotage = os.environ.get("OARLOCK_SABOTAGE")
         self.dut.engine_busy.value = 0
         cocotb.start_soon(self.run())
 
-    async def cycle(self) -> str | None:
-        """Count a cycle; return which start was seen in it."""
+    async def cycle(self) -> isa.DescriptorKind | None:
+        """Count a cycle; return the kind of which a start was seen in it."""
         self.dut.cycle.value = self.time
         await self.bench.cycle()
         self.time += 1
-        started = [name for name in self.lengths if int(getattr(self.dut, name).value)]
+        started = [kind for n, kind in enumerate(self.lengths)
+                   if int(getattr(self.dut, f"start__{n}").value)]
         assert len(started) <= 1
         return started[0] if started else None
 
@@ -93,14 +93,13 @@ class Host:
         self.compared += 1
 
 
-def random_program(rng: random.Random, lengths: dict[str, int], room: int, bad: bool,
-                   ) -> list[list[int]]:
+def random_program(rng: random.Random, lengths: dict[isa.DescriptorKind, int], room: int,
+                   bad: bool) -> list[list[int]]:
     """Return descriptors, the last of unknown kind if ``bad``."""
     program: list[list[int]] = []
     while True:
-        kind = rng.choice([isa.DescriptorKind.CONV, isa.DescriptorKind.VECTOR])
-        words = [rng.getrandbits(32) for _ in range(
-            lengths["conv_start" if kind == isa.DescriptorKind.CONV else "vector_start"])]
+        kind = rng.choice([*lengths])
+        words = [rng.getrandbits(32) for _ in range(lengths[kind])]
         words[0] = words[0] & ~15 | kind
         if sum(map(len, program)) + len(words) > room or len(program) == 6:
             break
@@ -108,7 +107,8 @@ def random_program(rng: random.Random, lengths: dict[str, int], room: int, bad: 
         if rng.random() < 0.2:
             break
     if bad:
-        program[-1][0] = program[-1][0] & ~15 | rng.choice([0, 3, 7, 15])
+        program[-1][0] = program[-1][0] & ~15 | rng.choice(
+            sorted({0, 1, 3, 7, 15} - {*lengths}))
     return program
 
 
@@ -136,8 +136,7 @@ async def random_runs(bench: Bench, longest: int, p_idle: float) -> None:
         ends = engine.ends = []
         base += sum(map(len, program[:first]))
         for words in part[:-1] if bad else part:
-            kind = "conv_start" if words[0] & 15 == isa.DescriptorKind.CONV else "vector_start"
-            engine.starts.expect((kind, words[0], *words[2:]))
+            engine.starts.expect((words[0] & 15, words[0], *words[2:]))
         dut.run_start.value, dut.run_address.value, dut.run_count.value = 1, base, count
         await bench.cycle()
         dut.run_start.value, dut.run_address.value = 0, rng.randrange(depth)

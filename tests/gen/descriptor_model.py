@@ -11,35 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from arithmetic import requantize, wrap
 from oarlock.gen.config import ArrayConfig
 from oarlock.hw import isa
+from systolic_model import systolic
 
 
 __all__ = ["Device", "run_program", "run_setup"]
 
 MASK = (1 << 24) - 1
-
-
-def requantize(acc: np.ndarray, multiplier: np.ndarray, shift: np.ndarray, rule: int,
-               bias: np.ndarray | int = 0) -> np.ndarray:
-    """Post-processing of int64 sums up to, not including, the output's zero point."""
-    multiplier, shift = np.broadcast_to(multiplier, acc.shape), np.broadcast_to(shift, acc.shape)
-    up, down = np.maximum(shift, 0), np.maximum(-shift, 0)
-    if rule == isa.Rule.TRUNCATE:
-        return np.sign(acc) * ((np.abs(acc) + bias) * multiplier >> 31 + down)
-    acc = wrap(acc + bias)
-    acc = np.clip(acc << up, -(1 << 31), (1 << 31) - 1)
-    if rule == isa.Rule.SINGLE:
-        total = 31 + down
-        return acc * multiplier + (np.int64(1) << total - 1) >> total
-    high = acc * multiplier + (1 << 30) >> 31
-    rounded = high + (np.int64(1) << np.maximum(down - 1, 0)) - (high < 0) >> down
-    return np.where(down > 0, rounded, high)
-
-
-def wrap(value: np.ndarray) -> np.ndarray:
-    """Keep 32 bits."""
-    return (value + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
 
 
 class Device:
@@ -73,6 +53,7 @@ class Device:
         self.ring = garbage(*shape, config.ifmap_depth)
         self.hole = np.zeros((*shape, config.ifmap_depth), dtype=bool)
         self.psum = garbage(*shape, config.psum_depth)
+        self.sums = garbage(config.accumulator_depth, config.cols)
         self.held = False
         self.counters = dict.fromkeys(isa.COUNTERS, 0)
         self.runs = 0
@@ -138,6 +119,7 @@ class Device:
         self.runs += 1
         for _ in range(count):
             kind = self.program[address] & 15
+            assert kind in self.config.descriptor_lengths
             self.program[address + 1] = self.runs  # done_cycle
             if kind == isa.DescriptorKind.CONV:
                 fields, address = self._take(isa.CONV_FIELDS, address)
@@ -151,6 +133,9 @@ class Device:
                         items.append(item)
                     groups.append(items)
                 self.conv(fields, *groups)
+            elif kind == isa.DescriptorKind.SYSTOLIC:
+                fields, address = self._take(isa.SYSTOLIC_FIELDS, address)
+                systolic(self, fields)
             else:
                 assert kind == isa.DescriptorKind.VECTOR
                 fields, address = self._take(isa.VECTOR_FIELDS, address)
@@ -161,11 +146,11 @@ class Device:
         assert end <= len(self.program)
         return isa.unpack(fields, self.program[address:end]), end
 
-    def _read(self, addresses: np.ndarray) -> np.ndarray:
+    def read(self, addresses: np.ndarray) -> np.ndarray:
         """Read bytes; beyond the buffer lies whatever its start holds."""
         return self.buffer[(addresses & MASK) % len(self.buffer)]
 
-    def _store(self, address: int, data: np.ndarray) -> None:
+    def store(self, address: int, data: np.ndarray) -> None:
         address &= MASK
         assert address + len(data) <= len(self.buffer)
         self.buffer[address:address + len(data)] = data
@@ -241,7 +226,7 @@ class Device:
         left = (f["channels"] - tile * f["tile_step"] - c_chunk * f["c_chunk_step"]
                 - block * f["block_step"] - t * f["lane_count"])
         lane = np.arange(self.config.word_bytes)
-        data = self._read(address[:, None] + lane).astype(np.int64) - f["zero_point_in"]
+        data = self.read(address[:, None] + lane).astype(np.int64) - f["zero_point_in"]
         place_x = image_column[:, None] + (
             t[:, None] * f["lane_count"] + lane if f["fold"] else 0 * lane)
         outside = (image_row < 0) | (image_row >= f["y_limit"])
@@ -310,7 +295,7 @@ class Device:
             sums = wrap((self.psum[:, j][:, u] * adds).sum(axis=0))[:run]
             bias, multiplier, shift = self.parameters[first:first + run].T
             out = requantize(sums, multiplier, shift, f["rule"], bias) + f["zero_point_out"]
-            self._store(f["out_base"] + q * f["out_q_step"] + strip * f["out_strip_step"]
+            self.store(f["out_base"] + q * f["out_q_step"] + strip * f["out_strip_step"]
                         + tile * f["out_tile_step"] + int(column["out_offset"][0, j]),
                         np.clip(out, f["low"], f["high"]).astype(np.int8))
         assert flushed <= f["flush_count"]
@@ -324,7 +309,7 @@ class Device:
             for x in range(f["x_count"]):
                 base = f["in_base"] + y * f["in_y_step"] + x * f["in_x_step"]
                 window = np.stack([
-                    self._read(base + wy * f["window_y_step"] + wx * f["window_x_step"] + channel)
+                    self.read(base + wy * f["window_y_step"] + wx * f["window_x_step"] + channel)
                     for wy in range(f["window_y_count"]) for wx in range(f["window_x_count"])
                 ]).astype(np.int64)
                 match f["op"]:
@@ -341,7 +326,7 @@ class Device:
                     case _:
                         raise AssertionError(f["op"])
                 out = requantize(total, f["multiplier"], f["shift"], f["rule"], f["bias"])
-                self._store(f["out_base"] + y * f["out_y_step"] + x * f["out_x_step"],
+                self.store(f["out_base"] + y * f["out_y_step"] + x * f["out_x_step"],
                             np.clip(out + f["zero_point_out"], f["low"], f["high"]).astype(np.int8))
 
 
@@ -389,7 +374,7 @@ def _steps(device: Device, program: Any, steps: list[dict[str, Any]],
                     assert device.program[address] == device.runs
             case "wait":
                 device.wait()
-            case "clear":
+            case "clear" | "counters":
                 assert device.pending is None
             case _:
                 raise AssertionError(step)

@@ -13,7 +13,7 @@ import shared_data
 from descriptor_model import Device, run_program, run_setup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oarlock.gen.config import ArrayConfig, load_config
+from oarlock.gen.config import DATAFLOWS, ArrayConfig, load_config
 from oarlock.gen.interpret import evaluate
 from oarlock.gen.network import Layer, Network, Tensor
 from oarlock.gen.program import Program, compile_network
@@ -210,14 +210,16 @@ PAIRS = [(name, config) for name in NETWORKS for config in CONFIGS
          if config != "one" or name == "flattened"]
 
 
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize(("name", "config"), PAIRS)
-def test_network(name: str, config: str) -> None:
+def test_network(name: str, config: str, dataflow: str) -> None:
     rounding = "double" if config in ("3x5", "few filters") else "single"
-    check(NETWORKS[name](), CONFIGS[config], rounding)
+    check(NETWORKS[name](), replace(CONFIGS[config], dataflow=dataflow), rounding)
 
 
-def test_early_end_of_a_run() -> None:
-    network, config = residual(), CONFIGS["small"]
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_early_end_of_a_run(dataflow: str) -> None:
+    network, config = residual(), replace(CONFIGS["small"], dataflow=dataflow)
     program = compile_network(network, config)
     x = np.random.default_rng(5).integers(-128, 128, network.tensors["t0"].shape).astype(np.int8)
     outputs = []
@@ -299,13 +301,16 @@ def test_weights_of_real_networks_stay_in_the_array(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["ad01_int8", "str_ww_ref_model"])
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize("preset", ["tiny", "ulx3s-85f"])
-def test_real_network(model: str, preset: str) -> None:
-    check(load(shared_data.shared_file(f"models/{model}.tflite")), load_config(preset))
+def test_real_network(model: str, preset: str, dataflow: str) -> None:
+    check(load(shared_data.shared_file(f"models/{model}.tflite")),
+          load_config(preset, dataflow=dataflow))
 
 
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize("preset", ["tiny", "ulx3s-85f"])
-def test_network_larger_than_any_memory(preset: str) -> None:
+def test_network_larger_than_any_memory(preset: str, dataflow: str) -> None:
     chain = Chain((1, 80, 64, 16))
     chain.depthwise(3, 3, pad=1, stride=2)
     chain.conv(60, 1, 1)
@@ -314,7 +319,7 @@ def test_network_larger_than_any_memory(preset: str) -> None:
     network = chain.network()
     assert sum(layer.weights.size for layer in network.layers
                if layer.weights is not None) > 600_000
-    check(network, load_config(preset))
+    check(network, load_config(preset, dataflow=dataflow))
 
 
 @st.composite
@@ -323,7 +328,9 @@ def configurations(draw: st.DrawFn) -> ArrayConfig:
     rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     word_bytes = draw(st.sampled_from([4, 8, 16]))
     return ArrayConfig(
+        dataflow=draw(st.sampled_from(DATAFLOWS)),
         rows=rows, cols=cols, word_bytes=word_bytes, lanes=draw(st.integers(1, word_bytes)),
+        accumulator_depth=draw(st.sampled_from([2, 16, 256])),
         ifmap_depth=draw(st.sampled_from([16, 32, 64])),
         filter_depth=draw(st.sampled_from([64, 128, 512, 2048])),
         psum_depth=draw(st.sampled_from([1, 2, 8, 16])),
@@ -332,7 +339,7 @@ def configurations(draw: st.DrawFn) -> ArrayConfig:
         program_depth=draw(st.sampled_from([2, 5, 30])) * isa.conv_words(rows, cols))
 
 
-@settings(max_examples=4, deadline=None, derandomize=True,
+@settings(max_examples=8, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.too_slow])
 @given(config=configurations(), name=st.sampled_from(["residual", "flattened", "reshaped"]))
 def test_network_on_any_configuration(config: ArrayConfig, name: str) -> None:

@@ -126,7 +126,7 @@ def write(memory, address, words, operand=0):
     ({"filter_depth": 0}, "Filter depth must be 1 to 65536, not 0"),
     ({"info": {**INFO, "colour": 1}}, "Info must have the fields of isa.INFO_FIELDS; "
                                       "check ['colour']"),
-    ({"info": {}}, "Info must have the fields of isa.INFO_FIELDS; check ['buffer_bytes', "),
+    ({"info": {}}, "Info must have the fields of isa.INFO_FIELDS; check ['accumulator_depth', "),
 ])
 def test_wrong_parameters(wrong, text):
     with pytest.raises(ValueError) as error:
@@ -180,7 +180,7 @@ def test_writes_take_every_cycle():
     (command(Opcode.RUN, address=41, count=1), 5),
     (command(Opcode.CLEAR), 5),
     (command(Opcode.INFO), 5 + len(isa.INFO_FIELDS)),
-    (command(Opcode.COUNTERS), 35),
+    (command(Opcode.COUNTERS), 5 + isa.COUNTER_WORDS),
     (command(Opcode.WAIT), 7),
     (command(Opcode.READ, memory=Memory.PROGRAM, count=0), 6),
     (command(Opcode.READ, memory=Memory.PROGRAM, count=40), 6 + 40 + 2),

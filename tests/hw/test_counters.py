@@ -16,7 +16,7 @@ def test_counters():
             clear = cycle in (50, 51)
             ctx.set(dut.clear, clear)
             for name in isa.COUNTERS:
-                events = rng.choice([0, 1, 256, 511, rng.randrange(512)])
+                events = rng.choice([0, 1, 256, 4095, rng.randrange(4096)])
                 ctx.set(getattr(dut, f"add_{name}"), events)
                 model[name] = 0 if clear else model[name] + events
             await ctx.tick()

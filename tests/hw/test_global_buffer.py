@@ -143,9 +143,17 @@ def test_the_host_waits():
     simulate(dut, testbench)
 
 
-@pytest.mark.parametrize("word_bytes", [4, 32])
-def test_the_banks_are_two_memories(word_bytes):
-    dut = GlobalBuffer(size_bytes=640, word_bytes=word_bytes)
+@pytest.mark.parametrize(("word_bytes", "banks"), [(4, 2), (4, 8), (16, 4), (32, 2)])
+def test_the_banks_are_memories(word_bytes, banks):
+    dut = GlobalBuffer(size_bytes=640, word_bytes=word_bytes, banks=banks)
     text = verilog.convert(dut, emit_src=False, strip_internal_attrs=True)
-    for bank in ("even", "odd"):
-        assert f"reg [{8 * word_bytes - 1}:0] {bank} [{320 // word_bytes - 1}:0];" in text
+    for bank in range(banks):
+        assert (f"reg [{16 * word_bytes // banks - 1}:0] bank_{bank} [{320 // word_bytes - 1}:0];"
+                in text)
+
+
+@pytest.mark.parametrize("banks", [0, 1, 3, 32, -2])
+def test_wrong_banks(banks):
+    with pytest.raises(ValueError, match=rf"^Banks must be a power of two from 2 to 16, "
+                                         rf"not {banks}$"):
+        GlobalBuffer(size_bytes=96, word_bytes=8, banks=banks)

@@ -35,11 +35,9 @@ def run(sizes, *, seed, cycles, p_idle, fault=None):
     return counts
 
 
-SIZES = [
-    {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 1, "zero_gating": True},
-    {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 4, "zero_gating": False},
-    {"ifmap_depth": 32, "filter_depth": 8, "psum_depth": 2, "zero_gating": True},
-]
+NAMES = ("ifmap_depth", "filter_depth", "psum_depth", "psum_width", "zero_gating")
+SIZES = [dict(zip(NAMES, values, strict=True)) for values in (
+    (16, 64, 1, 32, True), (16, 64, 4, 18, False), (32, 8, 2, 24, True))]
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: "-".join(map(str, sizes.values())))

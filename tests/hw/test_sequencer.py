@@ -10,7 +10,8 @@ from oarlock.hw.sequencer import Sequencer
 
 
 ROWS, COLS, DEPTH = 1, 1, 256
-CONV, VECTOR = isa.conv_words(ROWS, COLS), isa.vector_words()
+LENGTHS = isa.descriptor_lengths(isa.Dataflow.ROW_STATIONARY, ROWS, COLS)
+CONV, VECTOR = LENGTHS.values()
 FIRST_CYCLE = (5 << 32) - 40  # the 32 bits of done_cycle overflow on the way
 
 
@@ -25,7 +26,7 @@ class Bench:
     """A sequencer, an engine that is busy for as long as it is told, and a clock."""
 
     def __init__(self, busy_cycles):
-        self.dut = Sequencer(rows=ROWS, cols=COLS, program_depth=DEPTH)
+        self.dut = Sequencer(lengths=LENGTHS, program_depth=DEPTH)
         self.busy_cycles = list(busy_cycles)
         self.starts = []
         self.ends = []
@@ -36,7 +37,7 @@ class Bench:
         dut, left = self.dut, 0
         ctx.set(dut.cycle, self.time)
         async for _, _, conv, vector, *words in ctx.tick().sample(
-                dut.conv_start, dut.vector_start, *dut.words):
+                *dut.start, *dut.words):
             if left == 0 and ctx.get(dut.engine_busy) == 0 and self.starts and not self.ends[-1]:
                 self.ends[-1] = self.time
             self.time += 1
@@ -147,7 +148,7 @@ def test_the_next_starts_as_soon_as_promised():
         await bench.write(ctx, 0, [word for one in program for word in one])
         await bench.start(ctx, 0, 2)
         while ctx.get(bench.dut.busy):
-            if ctx.get(bench.dut.conv_start):
+            if ctx.get(bench.dut.start[0]):
                 times.append(bench.time)
             await ctx.tick()
 

@@ -30,7 +30,7 @@ class Top(wiring.Component):
 
     def __init__(self, *, lanes, word_bytes, read_latency):
         self.vector = VectorUnit(lanes=lanes, word_bytes=word_bytes, read_latency=read_latency,
-                                 parameter_depth=4, tag_shape=2)
+                                 tag_shape=2)
         self.post = PostProcessor(lanes=lanes, parameter_depth=4, tag_shape=2)
         super().__init__()
 
@@ -317,7 +317,7 @@ def constants_never_driven(component):
 
 
 def test_verilog_drives_its_constants():
-    dut = VectorUnit(lanes=1, word_bytes=4, read_latency=1, parameter_depth=4)
+    dut = VectorUnit(lanes=1, word_bytes=4, read_latency=1)
     assert not constants_never_driven(dut)
 
     class Mixed(wiring.Component):
@@ -336,6 +336,6 @@ def test_verilog_drives_its_constants():
 
 def test_wrong_parameters():
     with pytest.raises(ValueError, match=r"^Lanes must be 1 to 4, not 5$"):
-        VectorUnit(lanes=5, word_bytes=4, read_latency=2, parameter_depth=4)
+        VectorUnit(lanes=5, word_bytes=4, read_latency=2)
     with pytest.raises(ValueError, match=r"^Read latency must be at least 1, not 0$"):
-        VectorUnit(lanes=2, word_bytes=4, read_latency=0, parameter_depth=4)
+        VectorUnit(lanes=2, word_bytes=4, read_latency=0)

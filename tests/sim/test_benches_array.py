@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from oarlock.hw import isa
 from oarlock.hw.post_processor import PostProcessor
 from oarlock.hw.processing_array import ProcessingArray
 from oarlock.hw.processing_element import ProcessingElement
@@ -11,7 +12,8 @@ from oarlock.sim.bench import BenchFailure, run_bench
 
 
 def processing_element(*, zero_gating: bool = True, **options: object) -> None:
-    sizes = {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 4, "zero_gating": zero_gating}
+    sizes = {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 4, "psum_width": 32,
+             "zero_gating": zero_gating}
     run_bench(ProcessingElement(**sizes), test_module="oarlock.sim.benches.processing_element",
               parameters=sizes, **options)
 
@@ -32,9 +34,9 @@ def test_a_wrong_processing_element_is_noticed(sabotage: str, message: str) -> N
 
 ARRAYS = {
     "1x1": {"rows": 1, "cols": 1, "word_bytes": 4, "ifmap_depth": 16, "filter_depth": 16,
-            "psum_depth": 1, "zero_gating": True},
+            "psum_depth": 1, "psum_width": 32, "zero_gating": True},
     "5x3": {"rows": 5, "cols": 3, "word_bytes": 8, "ifmap_depth": 16, "filter_depth": 32,
-            "psum_depth": 4, "zero_gating": True},
+            "psum_depth": 4, "psum_width": 32, "zero_gating": True},
 }
 
 
@@ -75,9 +77,10 @@ def test_a_wrong_post_processor_is_noticed(sabotage: str) -> None:
 
 
 def sequencer(**options: object) -> None:
-    sizes = {"rows": 2, "cols": 1, "program_depth": 256}
-    run_bench(Sequencer(**sizes), test_module="oarlock.sim.benches.sequencer", parameters=sizes,
-              **options)
+    sizes = {"dataflow": isa.Dataflow.WEIGHT_STATIONARY, "rows": 2, "cols": 1}
+    dut = Sequencer(lengths=isa.descriptor_lengths(**sizes), program_depth=256)
+    run_bench(dut, test_module="oarlock.sim.benches.sequencer",
+              parameters=sizes | {"program_depth": 256}, **options)
 
 
 def test_sequencer() -> None:

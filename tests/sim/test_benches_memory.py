@@ -9,15 +9,16 @@ from oarlock.hw.global_buffer import GlobalBuffer
 from oarlock.sim.bench import BenchFailure, run_bench
 
 
-def global_buffer(size_bytes: int, word_bytes: int, **options: object) -> None:
+def global_buffer(size_bytes: int, word_bytes: int, banks: int, **options: object) -> None:
     sizes = {"size_bytes": size_bytes, "word_bytes": word_bytes}
-    run_bench(GlobalBuffer(**sizes), test_module="oarlock.sim.benches.global_buffer",
-              parameters=sizes, **options)
+    run_bench(GlobalBuffer(**sizes, banks=banks), parameters=sizes,
+              test_module="oarlock.sim.benches.global_buffer", **options)
 
 
-@pytest.mark.parametrize(("size_bytes", "word_bytes"), [(80, 4), (1280, 16)])
-def test_global_buffer(size_bytes: int, word_bytes: int) -> None:
-    global_buffer(size_bytes, word_bytes)
+@pytest.mark.parametrize(("size_bytes", "word_bytes", "banks"),
+                         [(80, 4, 2), (1280, 16, 2), (160, 8, 4), (1280, 16, 32)])
+def test_global_buffer(size_bytes: int, word_bytes: int, banks: int) -> None:
+    global_buffer(size_bytes, word_bytes, banks)
 
 
 @pytest.mark.parametrize(("sabotage", "message"), [
@@ -26,7 +27,7 @@ def test_global_buffer(size_bytes: int, word_bytes: int) -> None:
 ])
 def test_a_wrong_global_buffer_is_noticed(sabotage: str, message: str) -> None:
     with pytest.raises(BenchFailure, match=message):
-        global_buffer(80, 4, env={"OARLOCK_SABOTAGE": sabotage})
+        global_buffer(80, 4, 2, env={"OARLOCK_SABOTAGE": sabotage})
 
 
 def command_decoder(**options: object) -> None:

@@ -1,6 +1,7 @@
-"""Drawn layers on the Verilated accelerator: outputs, counters and cycles, all exact.
+"""Drawn layers on drawn arrays, Verilated: outputs, counters and cycles, all exact.
 
-``OARLOCK_EXAMPLES`` multiplies the number of layers.
+``OARLOCK_EXAMPLES`` multiplies the number of layers, ``OARLOCK_ARRAYS`` is the number of drawn
+arrays.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from layer_networks import NetworkBuilder, expected_output, predicted, random_input
-from oarlock.gen.config import ArrayConfig, load_config
+from oarlock.gen.config import DATAFLOWS, ArrayConfig, load_config
 from oarlock.gen.network import Network
 from oarlock.gen.verilog import verilog_of
 from oarlock.hw import isa
@@ -38,7 +39,42 @@ CONFIGS = {
     "2x7": ArrayConfig(rows=2, cols=7, ifmap_depth=16, filter_depth=256, psum_depth=2, word_bytes=8,
                        buffer_bytes=2048, lanes=3, parameter_depth=16, program_depth=512),
     "4x4": load_config("tiny"),
+    # The same for the other dataflow: one PE, odd sizes of which nothing divides another, a preset.
+    "1x1 weight-stationary": ArrayConfig(
+        dataflow="weight-stationary", rows=1, cols=1, filter_depth=512, accumulator_depth=2,
+        word_bytes=4, buffer_bytes=4096, lanes=1, lane_depth=2, parameter_depth=16,
+        program_depth=64, zero_gating=False),
+    "5x3 weight-stationary": ArrayConfig(
+        dataflow="weight-stationary", rows=5, cols=3, filter_depth=256, accumulator_depth=32,
+        word_bytes=8, buffer_bytes=2048, buffer_banks=8, lanes=2, lane_depth=2, parameter_depth=16,
+        program_depth=512),
+    "4x4 weight-stationary": load_config("tiny", dataflow="weight-stationary"),
 }
+
+
+def random_config(seed: int) -> ArrayConfig:
+    """Draw an array; sizes from all over their ranges, dataflows in turn."""
+    rng = np.random.default_rng(seed)
+
+    def power(low: int, high: int) -> int:
+        return 1 << int(rng.integers(low, high + 1))
+
+    rows, cols = (int(rng.choice([1, 2, 3, 5, 7, 11, 16])) for _ in range(2))
+    word_bytes = power(2, 5)
+    lanes = int(rng.integers(1, min(16, word_bytes) + 1))
+    return ArrayConfig(
+        dataflow=DATAFLOWS[seed % len(DATAFLOWS)], rows=rows, cols=cols,
+        ifmap_depth=power(4, 8), filter_depth=power(8, 12), psum_depth=power(0, 6),
+        accumulator_depth=power(1, 9), psum_width=int(rng.integers(24, 33)), word_bytes=word_bytes,
+        buffer_bytes=2 * word_bytes * int(rng.integers(128, 1024)),
+        buffer_banks=power(1, word_bytes.bit_length()), lanes=lanes,
+        lane_depth=max(power(1, 6), 1 << (-(-cols // lanes) - 1).bit_length()),
+        parameter_depth=int(rng.integers(16, 300)),
+        program_depth=int(rng.integers(400, 2000)), zero_gating=bool(rng.integers(2)))
+
+
+CONFIGS |= {f"drawn {seed}": random_config(seed)
+            for seed in range(int(os.environ.get("OARLOCK_ARRAYS", "6")))}
 
 #: A PE does a MAC a cycle: what takes the largest array a moment takes the smallest a while.
 MACS_PER_PE = 25_000
@@ -126,7 +162,7 @@ def networks(draw: st.DrawFn) -> Network:
     return builder.network()
 
 
-@drawn(250)
+@drawn(100)
 @given(network=networks(), rounding=ROUNDINGS, seed=st.integers(0, 99))
 def test_drawn_layer(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rounding,
                      seed: int) -> None:
@@ -157,7 +193,7 @@ def chains(draw: st.DrawFn) -> Network:
     return builder.network()
 
 
-@drawn(60)
+@drawn(25)
 @given(network=chains(), rounding=ROUNDINGS, seed=st.integers(0, 99))
 def test_drawn_chain(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rounding,
                      seed: int) -> None:

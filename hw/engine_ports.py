@@ -1,0 +1,96 @@
+"""What the engines of all dataflows have in common: their ports."""
+
+from amaranth import *
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from .array_row import filter_word
+from .post_processor import beat_layout, result_layout
+
+
+__all__ = ["ARRAY_EVENTS", "connect_engine", "engine_ports"]
+
+
+#: What an engine counts in a cycle, by the names of :data:`isa.COUNTERS`.
+ARRAY_EVENTS = (
+    "mac_cycles", "macs_done", "macs_gated", "stall_load", "stall_drain", "ifmap_beats",
+    "ifmap_hops", "ifmap_writes", "ifmap_reads", "filter_hops", "filter_reads", "psum_hops",
+    "psum_writes", "psum_reads", "drain_slots",
+)
+EVENT_WIDTH = 12
+
+
+def engine_ports(*, words, cols, filter_depth, word_bytes, lanes, lane_depth, tag_shape):
+    """Return the members of an engine, which runs the descriptors of convolutions.
+
+    Parameters
+    ----------
+    words : :class:`int`
+        Of a descriptor.
+    cols, filter_depth, word_bytes, lanes, lane_depth : :class:`int`
+        See :class:`~oarlock.gen.config.ArrayConfig`.
+    tag_shape : shape-like
+        What goes through post-processing beside the sums.
+
+    Members
+    -------
+    words : ``In(32).array(words)``
+        The descriptor; stable from ``start`` while ``busy``.
+    start, busy : ``In(1)``, ``Out(1)``
+        ``busy`` holds from the cycle after ``start`` until the last output is in the buffer.
+    filter : ``In(filter_word(...))``
+        Weights from the host.
+    read_enable, read_address, read_data
+        Read port of the global buffer.
+    write_enable, write_address, write_count, write_data
+        Its write port.
+    post_i, post_o : ``Out(beat_layout(...))``, ``In(result_layout(...))``
+        To and from post-processing.
+    parameter_load, parameter_lanes, parameter_entry, parameter_address : ``Out``
+        Entries to be copied into the lanes; see
+        :class:`~oarlock.hw.post_processor.PostProcessor`.
+    events : ``Out(StructLayout)``
+        For the counters: :data:`ARRAY_EVENTS` of this cycle or one shortly before.
+    """
+    return {
+        "words": In(32).array(words),
+        "start": In(1),
+        "busy": Out(1),
+        "filter": In(filter_word(cols=cols, filter_depth=filter_depth)),
+        "read_enable": Out(1),
+        "read_address": Out(24),
+        "read_data": In(8).array(word_bytes),
+        "write_enable": Out(1),
+        "write_address": Out(24),
+        "write_count": Out(range(word_bytes + 1)),
+        "write_data": Out(8).array(word_bytes),
+        "post_i": Out(beat_layout(lanes=lanes, tag_shape=tag_shape)),
+        "post_o": In(result_layout(lanes=lanes, tag_shape=tag_shape)),
+        "parameter_load": Out(1),
+        "parameter_lanes": Out(lanes),
+        "parameter_entry": Out(16),
+        "parameter_address": Out(range(2 * lane_depth)),
+        "events": Out(data.StructLayout(dict.fromkeys(ARRAY_EVENTS, EVENT_WIDTH))),
+    }
+
+
+def connect_engine(m, engine, buffer, post):
+    """Connect an engine with the global buffer and post-processing.
+
+    It has both to itself, unless a later statement says otherwise.
+    """
+    m.d.comb += [
+        buffer.read_en.eq(engine.read_enable),
+        buffer.read_addr.eq(engine.read_address),
+        Cat(engine.read_data).eq(buffer.read_data),
+        buffer.write_en.eq(engine.write_enable),
+        buffer.write_addr.eq(engine.write_address),
+        buffer.write_count.eq(engine.write_count),
+        Cat(buffer.write_data).eq(Cat(engine.write_data)),
+        post.i.eq(engine.post_i),
+        engine.post_o.eq(post.o),
+        post.load_en.eq(engine.parameter_load),
+        post.load_lanes.eq(engine.parameter_lanes),
+        post.load_entry.eq(engine.parameter_entry),
+        post.load_address.eq(engine.parameter_address),
+    ]
