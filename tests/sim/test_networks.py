@@ -101,14 +101,14 @@ def test_difference_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One output value that is off by one is found and named."""
     from oarlock.sw_driver.session import Session
 
-    infer = Session.infer
+    infer = Session.infer_batch
 
-    def wrong(session: Session, x: np.ndarray) -> np.ndarray:
-        y = infer(session, x).copy()
+    def wrong(session: Session, *arguments: object) -> np.ndarray:
+        y = infer(session, *arguments).copy()
         y.flat[0] ^= 1
         return y
 
-    monkeypatch.setattr(Session, "infer", wrong)
+    monkeypatch.setattr(Session, "infer_batch", wrong)
     digits = Path(__file__).parents[2] / "examples" / "digits" / "digits.tflite"
     result = run_model(digits, preset="tiny")
     assert not result.bit_exact
