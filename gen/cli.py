@@ -197,6 +197,33 @@ def bench(
 
 
 @app.command()
+def eyeriss(
+    data: Annotated[Path, typer.Option(
+        help="The folder of published figures: holds eyeriss/ and topologies/.",
+        metavar="DIR")] = Path("../shared/data"),
+    json_file: Json = None,
+) -> None:
+    """Hold the models of the Eyeriss chip and of six dataflows against what was published.
+
+    Every figure stands as model, published and ratio; takes about a minute.
+    """
+    from .published import as_json, chip_figures, dataflow_figures
+    from .published_tables import show
+
+    _check_folder(json_file)
+    figures = {
+        "AlexNet": chip_figures(data, "AlexNet"),
+        "AlexNet, printed mapping": chip_figures(data, "AlexNet", printed=True),
+        "VGG-16": chip_figures(data, "VGG-16"),
+        "dataflows": list(dataflow_figures(data)),
+    }
+    if json_file is not None:
+        _write_json(json_file, {name: as_json(found) for name, found in figures.items()})
+    else:
+        show(_console(), figures)
+
+
+@app.command()
 def verilog(
     output: Annotated[Path, typer.Option(
         "--output", "-o", help="The folder.", show_default=False, metavar="DIR")],
