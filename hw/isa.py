@@ -103,6 +103,11 @@ COUNTERS = (
 COUNTER_WORDS = 2 * len(COUNTERS)
 COUNTER_WIDTH = 48
 
+#: The first word of a block of activations: how many raw words it stands for, and whether it is
+#: coded. See docs/run-length-coding.md.
+CODED_COUNT_WIDTH = 24
+CODED_FLAG = 1 << 31
+
 
 class Dataflow(IntEnum):
     """What stays where in the array; decided when the hardware is generated."""
