@@ -1,6 +1,6 @@
 """Sizes of candidate codes for activations: the table of docs/run-length-coding.md.
 
-    python examples/coding_formats.py MODEL.tflite[=INPUTS.npy] ...
+Run as ``python examples/coding_formats.py MODEL.tflite[=INPUTS.npy] ...``.
 """
 
 from __future__ import annotations

@@ -197,6 +197,61 @@ def bench(
 
 
 @app.command()
+def report(
+    model: Model,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", help="The page; <model>.html here without.", show_default=False,
+        metavar="REPORT.html")] = None,
+    input: Annotated[Path | None, typer.Option(
+        help="Inputs with a leading batch, of which the first is used; random without.",
+        show_default=False, metavar="X.npy")] = None,
+    preset: Preset = "ulx3s-85f",
+    dataflow: Annotated[list[str] | None, typer.Option(
+        help="May be given several times, to see them side by side.", show_default=False)] = None,
+    rounding: Rounding = "single",
+    energy: Annotated[str, typer.Option(
+        help="Energy per action: accelergy_45nm, or a TOML file.")] = "accelergy_45nm",
+    rate: Annotated[float, typer.Option(
+        help="Inferences a second, for the hours on a battery.")] = 1.0,
+    link_energy: Annotated[float, typer.Option(
+        help="pJ for a bit that crosses the chip's edge.")] = 20.0,
+    json_file: Json = None,
+    config: Config = None,
+) -> int:
+    """Show where cycles and energy of a network go: one page, from one simulated run.
+
+    Exit status 0 only if every output was bit-exact.
+    """
+    from .energy import load_table
+    from .report import measure
+
+    inputs = None if input is None else _load_array(input)
+    table = load_table(energy)
+    if output is None and json_file is None:
+        output = Path(f"{model.stem}.html")
+    for path in (output, json_file):
+        _check_folder(path)
+    with _progress(quiet=json_file is not None) as progress:
+        reports = [measure(model, inputs, table=table, preset=preset,
+                           config=_config(preset, config, name), rate=rate,
+                           rounding=rounding,  # type: ignore[arg-type]
+                           link_pj_per_bit=link_energy, progress=progress)
+                   for name in dataflow or [None]]
+    if output is not None:
+        from .report_page import page
+
+        words = ["oarlock report", model.name, "--preset", preset,
+                 *(f"--dataflow {name}" for name in dataflow or [])]
+        output.write_text(page(reports, " ".join(words)), encoding="utf-8")
+        if json_file is None:
+            _console().print(f"{output}: {output.stat().st_size:,} bytes", highlight=False,
+                             markup=False)
+    if json_file is not None:
+        _write_json(json_file, reports)
+    return 0 if all(found["run"]["bit_exact"] for found in reports) else NOT_BIT_EXACT
+
+
+@app.command()
 def eyeriss(
     data: Annotated[Path, typer.Option(
         help="The folder of published figures: holds eyeriss/ and topologies/.",

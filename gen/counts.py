@@ -203,7 +203,8 @@ def layer_counts(program: Program, config: ArrayConfig) -> list[Counter[str]]:
     """Return, for every layer of a program, the counts of :func:`descriptor_counts`.
 
     Beside them ``cycles``: of its descriptors, without fetching the first of a run; and
-    ``vector_reads`` and ``vector_writes``, the share of the vector unit in the buffer's accesses.
+    ``vector_reads`` and ``vector_writes``, the share of the vector unit in the buffer's accesses;
+    ``psum_hops``, partial sums handed from PE to PE.
     """
     found: list[Counter[str]] = [Counter() for _ in program.layers]
     for run in runs_of(program, config):
@@ -214,6 +215,10 @@ def layer_counts(program: Program, config: ArrayConfig) -> list[Counter[str]]:
             if words[0] & 15 == isa.DescriptorKind.VECTOR:
                 found[layer]["vector_reads"] += counts["buffer_reads"]
                 found[layer]["vector_writes"] += counts["buffer_writes"]
+            else:
+                # A slot passes every row of every column at work.
+                columns = isa.unpack(isa.CONV_FIELDS, words)["flush_count"]
+                found[layer]["psum_hops"] += counts["drain_slots"] * config.rows * columns
     return found
 
 

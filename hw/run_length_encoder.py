@@ -17,8 +17,8 @@ PACK, STEP = 12, 5
 class RunLengthEncoder(wiring.Component):
     """Write a block of docs/run-length-coding.md for a number of raw words.
 
-    Takes a word a cycle, but for one cycle a run, and where the code is longer than the words. Writes
-    what :func:`oarlock.sw_driver.run_length.encode` writes, bit for bit.
+    Takes a word a cycle, but for one cycle a run, and where the code is longer than the words.
+    Writes what :func:`oarlock.sw_driver.run_length.encode` writes, bit for bit.
 
     Members
     -------
