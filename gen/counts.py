@@ -1,30 +1,29 @@
 """Exact counts of what the array and its memories do, for every layer of a program.
 
-A descriptor says everything that happens but for the activations' values: how many MACs of those
-that a layer has are gated comes from :func:`gated_macs`, which looks at the values.
+A descriptor says everything that happens but for what depends on the activations' values: see
+:mod:`.value_counts`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..hw import isa
-from ..sim.reference import accumulate_conv2d, accumulate_depthwise
 from .config import ArrayConfig
-from .cycles import conv_cycles
-from .network import Layer, Tensor
+from .dataflow import dataflow_of
 from .vector_cycles import vector_cycles
 
 
 if TYPE_CHECKING:
     from ..sw_driver.program import Program
 
-__all__ = ["Run", "descriptor_counts", "gated_macs", "layer_counts", "predicted", "runs_of"]
+__all__ = ["Run", "descriptor_counts", "layer_counts", "predicted", "runs_of"]
 
 #: Cycles of the sequencer: from a fetch's beginning to the descriptor's start, beyond its words.
 FETCH_CYCLES = 2
@@ -72,9 +71,7 @@ def runs_of(program: Program, config: ArrayConfig) -> list[Run]:
             if opcode == isa.Opcode.RUN:
                 run = []
                 for _ in range(count):
-                    length = (isa.conv_words(config.rows, config.cols)
-                              if memory[address] & 15 == isa.DescriptorKind.CONV
-                              else isa.vector_words())
+                    length = config.descriptor_lengths[isa.DescriptorKind(memory[address] & 15)]
                     run.append((address, memory[address:address + length]))
                     address += length
                 found.append(run)
@@ -88,21 +85,31 @@ def runs_of(program: Program, config: ArrayConfig) -> list[Run]:
 def descriptor_counts(words: Sequence[int], config: ArrayConfig) -> tuple[int, dict[str, int]]:
     """Return the cycles of a descriptor and what it adds to the device's counters.
 
-    Only counters that do not depend on values; all of them are in :data:`isa.COUNTERS`.
+    Of those counters that depend on values, partial sums, only what does not: the first sums of
+    all PEs as ``psum_writes``, what is drained as ``psum_reads``; see :mod:`.value_counts`.
     """
     if words[0] & 15 == isa.DescriptorKind.VECTOR:
         fields = isa.unpack(isa.VECTOR_FIELDS, words)
         return vector_cycles(fields, config.lanes), _vector_accesses(fields, config)
-    length = isa.word_count(isa.CONV_FIELDS)
-    fields = isa.unpack(isa.CONV_FIELDS, words[:length])
-    timing = asdict(conv_cycles(fields, config))
-    cycles = timing.pop("cycles")
-    parts = _conv_parts(words[length:], config)
-    return cycles, timing | {
-        "ifmap_writes": _ifmap_writes(fields, *parts),
-        # A beat is one read of the buffer, but for those of padding; the loader reads these, too.
-        "buffer_reads": timing["ifmap_beats"],
-        **_output_accesses(fields, parts[1], config),
+    dataflow = dataflow_of(config)
+    length = isa.word_count(dataflow.fields)
+    fields = isa.unpack(dataflow.fields, words[:length])
+    timing = dataflow.conv_cycles(fields, config)
+    # A beat is one read of the buffer, also of padding.
+    counts = timing.counts | {"buffer_reads": timing.counts["ifmap_beats"]}
+    if config.dataflow_code == isa.Dataflow.WEIGHT_STATIONARY:
+        return timing.cycles, counts | _systolic_writes(fields, config)
+    rows, columns = _conv_parts(words[length:], config)
+    taken = _ifmap_writes(fields, rows, columns)
+    steps = fields["tile_count"] * fields["strip_count"] * fields["q_count"]
+    sums = steps * fields["u_count"]
+    return timing.cycles, counts | {
+        "ifmap_hops": taken, "ifmap_writes": taken,
+        "ifmap_reads": _ifmap_reads(fields, rows, columns),
+        "psum_writes": 0 if fields["keep"] else sums * config.pes,
+        "psum_reads": 0 if fields["hold"] else (
+            sums * config.cols * sum(row["used"] for row in rows)),
+        **_output_accesses(fields, columns, config),
     }
 
 
@@ -153,6 +160,32 @@ def _ifmap_writes(fields: Mapping[str, int], rows: Fields, columns: Fields) -> i
     return fields["tile_count"] * takers * fields["r_chunks"] * x * t
 
 
+def _strips_of(fields: Mapping[str, int], column: Mapping[str, int]) -> int:
+    """Return in how many strips a column takes part."""
+    p = column["p_index"]
+    return (fields["strip_count"] - 1) * (p < fields["p_count"]) + (p < fields["p_last"])
+
+
+def _steps_of(fields: Mapping[str, int], column: Mapping[str, int]) -> int:
+    """Return in how many steps of a tile a column takes part."""
+    return _strips_of(fields, column) * max(
+        0, min(fields["q_count"], fields["q_limit"] - column["q_offset"]))
+
+
+def _ifmap_reads(fields: Mapping[str, int], rows: Fields, columns: Fields) -> int:
+    """Return MAC tokens at PEs that take part; each reads an activation, if only a hole."""
+    k = (fields["c_chunks"] - 1) * fields["k_count"] + fields["k_count_last"]
+    # The tokens of a step are spread evenly over its partial sums.
+    each = fields["r_chunks"] * k * fields["m_count"] // fields["u_count"]
+    whole = fields["u_count"] * sum(row["used"] for row in rows)
+    part = sum(fields["u_last"] + row["below_last"] for row in rows if row["used"])
+    reads = 0
+    for column in columns:
+        last = whole if column["full"] else part if column["part"] else 0
+        reads += _steps_of(fields, column) * ((fields["tile_count"] - 1) * whole + last)
+    return reads * each
+
+
 def _output_accesses(fields: Mapping[str, int], columns: Fields, config: ArrayConfig,
                      ) -> dict[str, int]:
     """Return writes of the collector and the bytes in them."""
@@ -161,9 +194,7 @@ def _output_accesses(fields: Mapping[str, int], columns: Fields, config: ArrayCo
     writes = outputs = 0
     last_tile = fields["tile_count"] - 1
     for column in columns:
-        p = column["p_index"]
-        strips = ((fields["strip_count"] - 1) * (p < fields["p_count"]) + (p < fields["p_last"]))
-        steps = strips * max(0, min(fields["q_count"], fields["q_limit"] - column["q_offset"]))
+        steps = _steps_of(fields, column)
         # Bytes of a column in a tile: whole ones, then those of the last.
         last = (fields["run_full"] if column["full"] else
                 fields["run_last"] if column["part"] else 0)
@@ -171,6 +202,23 @@ def _output_accesses(fields: Mapping[str, int], columns: Fields, config: ArrayCo
             writes += steps * tiles * -(-size // config.word_bytes)
             outputs += steps * tiles * size
     return {"buffer_writes": writes, "outputs": outputs}
+
+
+def _systolic_writes(fields: Mapping[str, int], config: ArrayConfig) -> dict[str, int]:
+    """Return writes of the weight-stationary engine and the bytes in them."""
+    if fields["hold"]:
+        return {"buffer_writes": 0, "outputs": 0}
+    positions = prod((fields[f"{axis}_tiles"] - 1) * fields[f"{axis}_count"]
+                     + fields[f"{axis}_last"] for axis in "pq")
+    blocks, tiles = fields["block_count"], fields["tile_count"]
+    parts = tiles if fields["part_each"] else 1
+    sizes = {fields["columns"]: blocks * tiles - parts}
+    sizes[fields["columns_last"]] = sizes.get(fields["columns_last"], 0) + parts
+    return {
+        "buffer_writes": positions * sum(
+            count * -(-size // config.lanes) for size, count in sizes.items()),
+        "outputs": positions * sum(count * size for size, count in sizes.items()),
+    }
 
 
 def predicted(program: Program, config: ArrayConfig) -> tuple[dict[str, int], dict[int, int]]:
@@ -203,8 +251,7 @@ def layer_counts(program: Program, config: ArrayConfig) -> list[Counter[str]]:
     """Return, for every layer of a program, the counts of :func:`descriptor_counts`.
 
     Beside them ``cycles``: of its descriptors, without fetching the first of a run; and
-    ``vector_reads`` and ``vector_writes``, the share of the vector unit in the buffer's accesses;
-    ``psum_hops``, partial sums handed from PE to PE.
+    ``vector_reads`` and ``vector_writes``, the share of the vector unit in the buffer's accesses.
     """
     found: list[Counter[str]] = [Counter() for _ in program.layers]
     for run in runs_of(program, config):
@@ -215,36 +262,4 @@ def layer_counts(program: Program, config: ArrayConfig) -> list[Counter[str]]:
             if words[0] & 15 == isa.DescriptorKind.VECTOR:
                 found[layer]["vector_reads"] += counts["buffer_reads"]
                 found[layer]["vector_writes"] += counts["buffer_writes"]
-            else:
-                # A slot passes every row of every column at work.
-                columns = isa.unpack(isa.CONV_FIELDS, words)["flush_count"]
-                found[layer]["psum_hops"] += counts["drain_slots"] * config.rows * columns
     return found
-
-
-def gated_macs(layer: Layer, tensors: Mapping[str, Tensor], x: np.ndarray) -> int:
-    """Return the MACs of one inference whose activation is zero, or padding.
-
-    Parameters
-    ----------
-    layer : :class:`~oarlock.gen.network.Layer`
-        A convolution of any kind, or fully connected.
-    tensors : mapping
-        Tensors by name.
-    x : int8 array (1, ...)
-        Its input.
-    """
-    assert layer.weights is not None
-    there = (x != tensors[layer.inputs[0]].zero_point).astype(np.int8)
-    if layer.op == "fully_connected":
-        return layer.macs(tensors) - int(np.count_nonzero(there)) * layer.weights.shape[0]
-    ones = np.ones_like(layer.weights)
-    # One filter, or one multiple of each channel, is as good as any.
-    if layer.op == "conv":
-        taps = accumulate_conv2d(there, ones[:1], stride=layer.stride, padding=layer.padding)
-        done = int(taps.sum(dtype=np.int64)) * len(ones)
-    else:
-        taps = accumulate_depthwise(there, ones, stride=layer.stride, padding=layer.padding)
-        done = int(taps.sum(dtype=np.int64))
-    return layer.macs(tensors) - done
-
