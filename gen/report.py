@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..hw import isa
 from . import cache
 from .config import ArrayConfig, load_config
-from .counts import gated_macs, layer_counts
+from .counts import layer_counts
 from .energy import EnergyTable, energies
 from .errors import OarlockError
 from .interpret import evaluate
 from .network import Layer, Network
 from .runner import check_inputs, compile_model, random_inputs, run_model
+from .value_counts import value_counts
 
 
 if TYPE_CHECKING:
     from ..sim.reference import Rounding
     from ..sw_driver.program import Program
 
-__all__ = ["BATTERY_WH", "CLOCK_STATED", "LINK_PJ_PER_BIT", "actions_of", "measure"]
+__all__ = ["BATTERY_WH", "CLOCK_STATED", "LINK_PJ_PER_BIT", "MODELLED", "actions_of", "measure"]
 
 #: Energy of a bit that crosses the chip's edge, unless another is given: DRAM after Horowitz, ISSCC
 #: 2014 (1.3 to 2.6 nJ for 64 bits, the lower end). Never added to energy from another source.
@@ -33,51 +35,58 @@ LINK_PJ_PER_BIT = 20.0
 BATTERY_WH = 10.0
 CLOCK_STATED = "what the preset aims at; no place and route was done for this report"
 
-ACTIVATION_BITS, WEIGHT_BITS, SUM_BITS = 8, 8, 32
+ACTIVATION_BITS, WEIGHT_BITS = 8, 8
+
+#: Counters that the model predicts for every layer.
+MODELLED = (
+    "mac_cycles", "macs_done", "macs_gated", "stall_load", "stall_drain", "ifmap_beats",
+    "ifmap_hops", "ifmap_writes", "ifmap_reads", "filter_hops", "filter_reads", "psum_hops",
+    "psum_writes", "psum_reads", "drain_slots", "buffer_reads", "buffer_writes", "outputs",
+)
 
 
-def actions_of(counts: Counter[str], config: ArrayConfig, *, gating: bool = True,
+def actions_of(counts: Mapping[str, int], config: ArrayConfig, *, vector: bool = False,
                ) -> dict[tuple[str, str], list[tuple[str, int, int]]]:
     """Return (action, how often, bits) by (level, operand): what :func:`energies` prices.
 
     Parameters
     ----------
-    counts : :class:`collections.Counter`
-        By the names of :data:`~oarlock.hw.isa.COUNTERS`, and ``psum_hops``, ``vector_reads``,
-        ``vector_writes``.
+    counts : mapping
+        By the names of :data:`~oarlock.hw.isa.COUNTERS`.
     config : :class:`~oarlock.gen.config.ArrayConfig`
         The array.
-    gating : :class:`bool`
-        As it is; False: what it would be if no MAC were gated.
+    vector : :class:`bool`
+        The counts are of a layer that runs on the vector unit.
     """
-    done, gated = counts["macs_done"], counts["macs_gated"]
-    if not gating:
-        done, gated = done + gated, 0
-    conv_reads = counts["buffer_reads"] - counts["vector_reads"]
-    word = 8 * config.word_bytes
-    return {
-        ("MAC", "MACs"): [("mac_done", done, 16), ("mac_gated", gated, 16)],
+    word, sums = 8 * config.word_bytes, config.psum_width
+    found = {
+        # Tables have no narrower one: see EnergyTable.cost.
+        ("MAC", "MACs"): [("mac_done", counts["macs_done"], 16),
+                          ("mac_gated", counts["macs_gated"], 16)],
+        # Of the weight-stationary array: filter memories of columns, accumulators.
         ("scratchpad", "ifmap"): [
-            ("scratchpad_ifmap", counts["ifmap_writes"], ACTIVATION_BITS),
-            ("scratchpad_ifmap", counts["macs_done"] + counts["macs_gated"], ACTIVATION_BITS)],
-        ("scratchpad", "weight"): [("scratchpad_weight", done, WEIGHT_BITS)],
-        # Every executed MAC reads its sum and writes it.
-        ("scratchpad", "psum"): [("scratchpad_psum", 2 * done, SUM_BITS)],
-        ("network", "ifmap"): [("array", counts["ifmap_writes"], ACTIVATION_BITS)],
-        ("network", "psum"): [("array", counts["psum_hops"], SUM_BITS)],
-        ("buffer", "ifmap"): [("buffer_read", conv_reads, word)],
-        ("buffer", "psum"): [("buffer_write", counts["outputs"], ACTIVATION_BITS)],
-        ("buffer", "vector"): [("buffer_read", counts["vector_reads"], 8 * config.lanes)],
+            ("scratchpad_ifmap", counts["ifmap_writes"] + counts["ifmap_reads"], ACTIVATION_BITS)],
+        ("scratchpad", "weight"): [("scratchpad_weight", counts["filter_reads"], WEIGHT_BITS)],
+        ("scratchpad", "psum"): [
+            ("scratchpad_psum", counts["psum_reads"] + counts["psum_writes"], sums)],
+        ("network", "ifmap"): [("array", counts["ifmap_hops"], ACTIVATION_BITS)],
+        ("network", "weight"): [("array", counts["filter_hops"], WEIGHT_BITS)],
+        ("network", "psum"): [("array", counts["psum_hops"], sums)],
+    }
+    # Filters and partial sums never are in the global buffer: what is read are inputs of layers,
+    # what is written are outputs.
+    read = ("buffer", "vector" if vector else "ifmap")
+    return found | {
+        read: [("buffer_read", counts["buffer_reads"], word)],
+        ("buffer", "output"): [("buffer_write", counts["outputs"], ACTIVATION_BITS)],
     }
 
 
-def _priced(counts: Counter[str], config: ArrayConfig, table: EnergyTable, *,
-            gating: bool = True) -> dict[tuple[str, str], float]:
+def _priced(counts: Mapping[str, int], config: ArrayConfig, table: EnergyTable,
+            vector: bool) -> dict[tuple[str, str], float]:
     """Return energy by (level, operand), in the table's unit."""
-    found = {}
-    for key, actions in actions_of(counts, config, gating=gating).items():
-        found[key] = sum(sum(energies({key: action}, table).values()) for action in actions)
-    return found
+    return {key: sum(sum(energies({key: action}, table).values()) for action in actions)
+            for key, actions in actions_of(counts, config, vector=vector).items()}
 
 
 def measure(
@@ -115,22 +124,24 @@ def measure(
     config = config or load_config(preset)
     x = (random_inputs(network) if inputs is None
          else check_inputs(network, np.asarray(inputs))[:1])
-    run = run_model(model, x, preset=preset, config=config, rounding=rounding, progress=progress)
+    run = run_model(model, x, preset=preset, config=config, rounding=rounding, profile=True,
+                    progress=progress)
     program = compile_model(model, config, rounding, network=network)
     values = evaluate(network, x, rounding)
     counters, latency = run.report["counters"], run.latency
 
-    layers = []
-    total: Counter[str] = Counter()
-    for entry, counts in zip(run.layers, layer_counts(program, config), strict=True):
-        counts = _completed(network, entry["name"], counts, values)
-        total.update(counts)
-        layers.append(_layer(entry, counts, config, table))
+    predicted = _predicted(network, program, config, values)
+    without = _predicted(network, program, replace(config, zero_gating=False), values)
+    layers = [
+        _layer(entry, expected, config, table)
+        for entry, expected in zip(run.layers, predicted, strict=True)]
     picojoules = sum(sum(layer["energy_pj"].values()) for layer in layers)
-    ungated = sum(sum(_priced(Counter(layer["counts"]), config, table, gating=False).values())
-                  for layer in layers)
+    ungated = sum(sum(_priced(counts, config, table, layer["runs_on"] == "vector").values())
+                  for layer, counts in zip(layers, without, strict=True))
+    total: Counter[str] = Counter()
+    for counts in predicted:
+        total.update(counts)
     link = _link(program, network, values)
-    words = counters["link_words_in"] + counters["link_words_out"]
     joules = picojoules * 1e-12
     link_bits = 8 * (run.report["link_bytes_in"] + run.report["link_bytes_out"])
     link_joules = link_bits * link_pj_per_bit * 1e-12
@@ -139,10 +150,11 @@ def measure(
         "run": run.report, "clock_hz": config.clock_hz, "config": asdict(config),
         "random_input": inputs is None, "layers": layers,
         "checks": [
-            {"counter": name, "device": counters[name], "layers": total[name],
-             "equal": counters[name] == total[name]}
-            for name in counters if name in total and name != "cycles"],
-        "latency_s": latency, "link_words": words,
+            {"counter": name, "device": counters[name], "model": total[name],
+             "equal": counters[name] == total[name],
+             "layers_equal": all(not layer["wrong"].get(name) for layer in layers)}
+            for name in counters if name in MODELLED],
+        "latency_s": latency,
         "latency_with_link_s": (run.cycles + link["raw_words"]) / config.clock_hz,
         "table": asdict(table) | {"costs": dict(table.costs)},
         "energy": {
@@ -158,33 +170,34 @@ def measure(
     }
 
 
-def _completed(network: Network, name: str, counts: Counter[str], values: Mapping[str, np.ndarray],
-               ) -> Counter[str]:
-    """Return a layer's counts with those that depend on values."""
-    layer = next((layer for layer in network.layers if layer.name == name), None)
-    if layer is None or layer.weights is None or not counts["mac_cycles"]:
-        return counts
-    gated = gated_macs(layer, network.tensors, values[layer.inputs[0]])
-    macs = layer.macs(network.tensors)
-    return Counter(counts | {"macs_gated": gated, "macs_done": macs - gated})
+def _predicted(network: Network, program: Program, config: ArrayConfig,
+               values: Mapping[str, np.ndarray]) -> list[Counter[str]]:
+    """Return the counts of every layer as the model has them."""
+    found = layer_counts(program, config)
+    for position, counts in value_counts(network, config, values).items():
+        found[position].update(counts)
+    return found
 
 
-def _layer(entry: Mapping[str, Any], counts: Counter[str], config: ArrayConfig,
+def _layer(entry: Mapping[str, Any], predicted: Counter[str], config: ArrayConfig,
            table: EnergyTable) -> dict[str, Any]:
-    """Return what there is to know of a layer."""
-    energy = _priced(counts, config, table)
+    """Return what there is to know of a layer, from what the device counted while it ran."""
+    counts = Counter(entry["counters"])
+    energy = _priced(counts, config, table, entry["runs_on"] == "vector")
     read = counts["buffer_reads"] * config.word_bytes
-    work = counts["mac_cycles"]
+    work, busy = counts["mac_cycles"], counts["busy_cycles"]
     waits = {name: counts[name] for name in ("stall_load", "stall_drain")}
     return dict(entry) | {
-        "counts": dict(counts),
-        "device_cycles": counts["cycles"],
+        "counters": dict(counts),
+        "wrong": {name: predicted[name] - counts[name] for name in MODELLED
+                  if predicted[name] != counts[name]},
+        "busy_cycles": busy,
         "cycles_by_cause": {"MAC": work, **waits,
-                            "begin and end": counts["cycles"] - work - sum(waits.values())},
+                            "begin and end": busy - work - sum(waits.values())},
         "energy_pj": {f"{level} {operand}": value for (level, operand), value in energy.items()},
         "buffer_bytes_read": read,
         "macs_per_byte": entry["macs"] / read if read else 0.0,
-        "macs_per_cycle": entry["macs"] / counts["cycles"] if counts["cycles"] else 0.0,
+        "macs_per_cycle": entry["macs"] / busy if busy else 0.0,
     }
 
 
@@ -223,7 +236,12 @@ def _link(program: Program, network: Network, values: Mapping[str, np.ndarray]) 
 
 def _storage(config: ArrayConfig) -> dict[str, int]:
     """Return bytes on the chip; partial sums have two banks."""
-    pe = config.filter_depth + config.ifmap_depth * 9 // 8 + 2 * config.psum_depth * 4
+    if config.dataflow_code == isa.Dataflow.ROW_STATIONARY:
+        pe = (config.filter_depth + config.ifmap_depth * 9 // 8
+              + config.psum_depth * config.psum_width // 4)
+    else:
+        # The column's memories, shared out.
+        pe = config.filter_depth + config.accumulator_depth * config.psum_width // 4 // config.rows
     return {"pe_bytes": pe, "array_bytes": pe * config.pes, "buffer_bytes": config.buffer_bytes,
             "total_bytes": pe * config.pes + config.buffer_bytes
             + 4 * config.program_depth + 12 * config.parameter_depth}

@@ -52,7 +52,7 @@ def _figure(rows: int) -> tuple[Figure, Axes]:
 
 
 def _busy(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [layer for layer in report["layers"] if layer["device_cycles"]]
+    return [layer for layer in report["layers"] if layer["busy_cycles"]]
 
 
 def roofline(report: Mapping[str, Any], name: str) -> str:
@@ -117,7 +117,7 @@ def time_by_cause(report: Mapping[str, Any], name: str) -> str:
         for n, layer in enumerate(layers):
             if layer["macs"]:
                 share = layer["macs_per_cycle"] / report["run"]["pes"]
-                axes.annotate(f"{share:.0%}", (layer["device_cycles"], n), va="center",
+                axes.annotate(f"{share:.0%}", (layer["busy_cycles"], n), va="center",
                               xytext=(3, 0), textcoords="offset points", fontsize=7)
         axes.set_xlabel("cycles; at the bar's end: share of PE-cycles that did a MAC of the layer")
         return _svg(figure, name)

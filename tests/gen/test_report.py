@@ -11,11 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 from oarlock.gen.cli import main
-from oarlock.gen.config import PRESETS
+from oarlock.gen.config import DATAFLOWS, PRESETS, load_config
 from oarlock.gen.energy import EnergyTable, load_table
 from oarlock.gen.errors import OarlockError
 from oarlock.gen.report import actions_of, measure
 from oarlock.gen.report_page import page
+from oarlock.hw import isa
 
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "digits.tflite"
@@ -102,16 +103,20 @@ def test_a_bad_page_is_noticed(report, broken):
         check(text.replace("</body>", broken + "</body>"))
 
 
-def test_counts_are_the_devices(report):
-    assert report["run"]["bit_exact"]
-    names = {row["counter"] for row in report["checks"]}
-    assert names >= {"mac_cycles", "macs_done", "macs_gated", "stall_load", "stall_drain",
-                     "ifmap_beats", "ifmap_writes", "drain_slots", "buffer_reads",
-                     "buffer_writes", "outputs"}
-    assert all(row["equal"] for row in report["checks"])
-    wrong = copy.deepcopy(report)
-    wrong["checks"][0]["equal"] = False
-    assert "DIFFERENT" in page([wrong], "oarlock report")
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_counts_are_the_devices(report, dataflow):
+    if dataflow != "row-stationary":
+        report = measure(DIGITS, table=load_table("accelergy_45nm"), preset="tiny",
+                         config=load_config("tiny", dataflow=dataflow))
+    assert report["run"]["bit_exact"] and report["run"]["dataflow"] == dataflow
+    # All but what the link and the sequencer see.
+    assert {row["counter"] for row in report["checks"]} == set(isa.COUNTERS) - {
+        "cycles", "busy_cycles", "filter_writes", "link_words_in", "link_words_out"}
+    assert all(row["equal"] and row["layers_equal"] for row in report["checks"])
+    for field in ("equal", "layers_equal"):
+        wrong = copy.deepcopy(report)
+        wrong["checks"][0][field] = False
+        assert "DIFFERENT" in page([wrong], "oarlock report")
 
 
 def test_sums(report):
@@ -123,7 +128,7 @@ def test_sums(report):
     assert energy["battery_hours"] == pytest.approx(10 / (energy["total_j"] * 5))
     assert energy["device_ungated_j"] > energy["device_j"]
     for layer in report["layers"]:
-        assert sum(layer["cycles_by_cause"].values()) == layer["device_cycles"]
+        assert sum(layer["cycles_by_cause"].values()) == layer["busy_cycles"]
         assert min(layer["cycles_by_cause"].values()) >= 0
     link = report["link"]
     assert link["raw_words"] == sum(row["raw_words"] for row in link["tensors"])
@@ -133,19 +138,23 @@ def test_sums(report):
 def test_energy_by_hand():
     """A table of one cost at a time picks out one action."""
     config = PRESETS["tiny"]
-    counts = {"macs_done": 10, "macs_gated": 3, "ifmap_writes": 7, "psum_hops": 5, "outputs": 11,
-              "buffer_reads": 20, "vector_reads": 4, "vector_writes": 1, "buffer_writes": 6}
+    counts = {"macs_done": 10, "macs_gated": 3, "ifmap_writes": 7, "ifmap_reads": 13,
+              "filter_reads": 10, "psum_reads": 9, "psum_writes": 8, "ifmap_hops": 6,
+              "filter_hops": 1, "psum_hops": 5, "outputs": 11, "buffer_reads": 20,
+              "buffer_writes": 6}
+    wide = config.psum_width / 16
     expected = {
-        "mac_done": 10, "mac_gated": 3, "scratchpad_ifmap": (7 + 13) / 2, "scratchpad_weight": 5,
-        "scratchpad_psum": 2 * 10 * 2, "array": 7 / 2 + 5 * 2,
-        "buffer_read": 16 * config.word_bytes / 2 + 4 * config.lanes / 2, "buffer_write": 11 / 2}
+        "mac_done": 10, "mac_gated": 3, "scratchpad_ifmap": 20 / 2, "scratchpad_weight": 5,
+        "scratchpad_psum": 17 * wide, "array": 7 / 2 + 5 * wide,
+        "buffer_read": 20 * config.word_bytes / 2, "buffer_write": 11 / 2}
     for action, value in expected.items():
         costs = dict.fromkeys(expected, 0) | {action: 1}
         table = EnergyTable(source="test", node_nm=1, bits=16, unit="pJ", costs=costs)
-        assert sum(count * table.cost(name, bits) for actions in actions_of(counts, config).values()
-                   for name, count, bits in actions) == value
-    ungated = actions_of(counts, config, gating=False)
-    assert [count for _, count, _ in ungated["MAC", "MACs"]] == [13, 0]
+        for vector in (False, True):
+            assert sum(count * table.cost(name, bits)
+                       for actions in actions_of(counts, config, vector=vector).values()
+                       for name, count, bits in actions) == value
+    assert ("buffer", "ifmap") not in actions_of(counts, config, vector=True)
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -161,9 +170,11 @@ def test_bad_options(options, message):
 def test_command(tmp_path, capsys):
     html, found = tmp_path / "r.html", tmp_path / "r.json"
     arguments = ["report", str(DIGITS), "--preset", "tiny", "-o", str(html), "--json", str(found)]
+    for name in DATAFLOWS:
+        arguments += ["--dataflow", name]
     assert main(arguments) == 0
     check(html.read_text(encoding="utf-8"))
-    assert json.loads(found.read_text())[0]["run"]["model"] == "digits"
+    assert [entry["run"]["dataflow"] for entry in json.loads(found.read_text())] == [*DATAFLOWS]
     assert capsys.readouterr().out == ""
     assert main([*arguments[:4], "--energy", "none"]) == 2
     error = capsys.readouterr().err
