@@ -71,7 +71,7 @@ class Status(IntEnum):
 INFO_FIELDS = (
     "magic", "version", "digest_low", "digest_high", "rows", "cols", "lanes", "word_bytes",
     "buffer_bytes", "filter_depth", "ifmap_depth", "psum_depth", "parameter_depth", "program_depth",
-    "lane_depth", "accumulator_depth", "psum_width", "dataflow", "zero_gating",
+    "lane_depth", "accumulator_depth", "psum_width", "dataflow", "zero_gating", "counters",
 )
 
 COUNTERS = (
