@@ -207,7 +207,8 @@ def report(
         show_default=False, metavar="X.npy")] = None,
     preset: Preset = "ulx3s-85f",
     dataflow: Annotated[list[str] | None, typer.Option(
-        help="May be given several times, to see them side by side.", show_default=False)] = None,
+        help="May be given several times; the first is shown in detail. All without, the "
+             "preset's first.", show_default=False)] = None,
     rounding: Rounding = "single",
     energy: Annotated[str, typer.Option(
         help="Energy per action: accelergy_45nm, or a TOML file.")] = "accelergy_45nm",
@@ -231,12 +232,14 @@ def report(
         output = Path(f"{model.stem}.html")
     for path in (output, json_file):
         _check_folder(path)
+    # Before the first is run, which takes its time.
+    arrays = [_config(preset, config, name)
+              for name in dataflow or _all_dataflows(_config(preset, config, None).dataflow)]
     with _progress(quiet=json_file is not None) as progress:
-        reports = [measure(model, inputs, table=table, preset=preset,
-                           config=_config(preset, config, name), rate=rate,
+        reports = [measure(model, inputs, table=table, preset=preset, config=array, rate=rate,
                            rounding=rounding,  # type: ignore[arg-type]
                            link_pj_per_bit=link_energy, progress=progress)
-                   for name in dataflow or [None]]
+                   for array in arrays]
     if output is not None:
         from .report_page import page
 
@@ -469,6 +472,12 @@ def doctor(json_file: Json = None) -> int:
     else:
         show(_console(), found)
     return int(any(entry.required and entry.version is None for entry in found))
+
+
+def _all_dataflows(first: str) -> list[str]:
+    from .config import DATAFLOWS
+
+    return [first, *(name for name in DATAFLOWS if name != first)]
 
 
 def _config(preset: str, file: Path | None, dataflow: str | None) -> ArrayConfig:

@@ -221,13 +221,25 @@ def _systolic_writes(fields: Mapping[str, int], config: ArrayConfig) -> dict[str
     }
 
 
-def predicted(program: Program, config: ArrayConfig) -> tuple[dict[str, int], dict[int, int]]:
+def predicted(program: Program, config: ArrayConfig,
+              of_values: Mapping[int, Mapping[str, int]] | None = None,
+              ) -> tuple[dict[str, int], dict[int, int]]:
     """Return counters of an inference, and for the last run when its descriptors end.
+
+    Parameters
+    ----------
+    program : :class:`~oarlock.sw_driver.program.Program`
+        What runs.
+    config : :class:`~oarlock.gen.config.ArrayConfig`
+        On what.
+    of_values : mapping, optional
+        What :func:`~oarlock.gen.value_counts.value_counts` returned. Without, counters that depend
+        on values are left out.
 
     Returns
     -------
     counters : dict of :class:`str` to :class:`int`
-        Those of :data:`isa.COUNTERS` that do not depend on values.
+        Of :data:`isa.COUNTERS`, all but ``cycles`` and what only the link knows.
     ends : dict of :class:`int` to :class:`int`
         By address of the word that holds it: the cycle, counted from the RUN.
     """
@@ -244,6 +256,11 @@ def predicted(program: Program, config: ArrayConfig) -> tuple[dict[str, int], di
             ends[address + 1] = start + 1 + cycles
             fetch, start = start, start + 1 + cycles + 1
         counters["busy_cycles"] += start - 1
+    for counts in (of_values or {}).values():
+        counters.update(counts)
+    if of_values is None and config.dataflow_code == isa.Dataflow.ROW_STATIONARY:
+        counters.pop("psum_writes", None)
+        counters.pop("psum_reads", None)
     return dict(counters), ends
 
 

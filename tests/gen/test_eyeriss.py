@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from oarlock.gen import dataflows, eyeriss
+from oarlock.gen.cli import main
 from oarlock.gen.energy import load_table
 from oarlock.gen.eyeriss import CHIP, MAC_PJ, PRINTED, ChipLayer, choose, coded_share
 from oarlock.gen.published import (
@@ -19,7 +22,9 @@ from oarlock.gen.published import (
     dataflow_figures,
     network_layers,
 )
+from oarlock.gen.published_tables import show
 from oarlock.gen.row_stationary import Layer, RowStationary
+from rich.console import Console
 from shared_data import shared_file
 
 
@@ -184,6 +189,23 @@ def test_counts_by_walking():
     (0, 1), (0.25, 1), (0.5, 0.5 * 4 / 3), (1, 4 / 3 / 32)])
 def test_coded_share(zeros, share):
     assert coded_share(zeros) == pytest.approx(share)
+
+
+def test_command(tmp_path, capsys):
+    """The documented command prints every figure, and has them as JSON."""
+    found = tmp_path / "figures.json"
+    assert main(["eyeriss", "--data", str(folder()), "--json", str(found)]) == 0
+    figures = json.loads(found.read_text())
+    assert list(figures) == ["AlexNet", "AlexNet, printed mapping", "VGG-16", "dataflows"]
+    assert len(figures["dataflows"]) == 3 * 2 * (5 * 6 + 5)
+    for entry in figures["AlexNet"]:
+        assert entry["ratio"] == pytest.approx(entry["model"] / entry["published"])
+    console = Console(record=True, width=200, file=io.StringIO())
+    show(console, {"AlexNet": chip_figures(folder(), "AlexNet")})
+    text = console.export_text()
+    assert "154 | 154 | 1.00" in text and "3.6 pJ" in text
+    assert main(["eyeriss", "--data", str(tmp_path)]) == 2
+    assert "holds no eyeriss" in capsys.readouterr().err
 
 
 def test_missing_data(tmp_path):

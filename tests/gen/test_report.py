@@ -170,8 +170,6 @@ def test_bad_options(options, message):
 def test_command(tmp_path, capsys):
     html, found = tmp_path / "r.html", tmp_path / "r.json"
     arguments = ["report", str(DIGITS), "--preset", "tiny", "-o", str(html), "--json", str(found)]
-    for name in DATAFLOWS:
-        arguments += ["--dataflow", name]
     assert main(arguments) == 0
     check(html.read_text(encoding="utf-8"))
     assert [entry["run"]["dataflow"] for entry in json.loads(found.read_text())] == [*DATAFLOWS]
