@@ -120,6 +120,8 @@ def run_model(
                            f"not {str(waves)!r}")
     if waves is not None and device.port is not None:
         raise OarlockError("waves can only be written by the target sim")
+    if profile and not config.counters:
+        raise OarlockError("the configuration leaves out the counters, which this needs")
     network = load(path)
     seed = SEED if inputs is None else None
     x = random_inputs(network) if inputs is None else check_inputs(network, np.asarray(inputs))
@@ -154,7 +156,7 @@ def run_model(
         tick(0)
         outputs = [session.infer_batch(device_in[:1], finish)]
         tell(None)
-        counters = session.counters()
+        counters = session.counters() if config.counters else {"cycles": cycles}
         if len(x) > 1:
             tell(tick)
             outputs.append(session.infer_batch(device_in[1:], finish))
