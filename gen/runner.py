@@ -112,8 +112,7 @@ def run_model(
     if config is None:
         config = load_config(preset, **({} if dataflow is None else {"dataflow": dataflow}))
     device = parse_target(target, timeout)
-    if rounding not in ROUNDINGS:
-        raise OarlockError(f"rounding must be {' or '.join(ROUNDINGS)}, not {rounding!r}")
+    _check_rounding(rounding)
     waves = None if waves is None else Path(waves)
     if waves is not None and waves.suffix not in WAVE_FORMATS:
         raise OarlockError(f"waves must go to a file that ends in {' or '.join(WAVE_FORMATS)}, "
@@ -232,6 +231,7 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
     """Return the cached program file of a network."""
     from .tflite_import import load
 
+    _check_rounding(rounding)
     network = network or load(path)
 
     def make(folder: Path) -> None:
@@ -244,6 +244,11 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
     key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding, profile)
     return cache.cached("program", key, make, progress=progress,
                         sources=("gen/*.py", "hw/*.py", "sim/*.py")) / "program.npz"
+
+
+def _check_rounding(rounding: str) -> None:
+    if rounding not in ROUNDINGS:
+        raise OarlockError(f"rounding must be {' or '.join(ROUNDINGS)}, not {rounding!r}")
 
 
 def check_inputs(network: Network, x: np.ndarray) -> np.ndarray:
