@@ -145,8 +145,8 @@ def test_a_smaller_image_finds_its_filters_in_the_same_places() -> None:
 
 # Real networks.
 
-# How far an estimate may be off. It leaves out what a drain has to wait for: sums that settle, where
-# a tile has no more waves than turns of the lanes, and parameters, where it has few positions.
+# How far an estimate may be off. It leaves out that a drain waits for sums to settle, where a tile
+# has no more waves than turns of the lanes, and for parameters, where it has few positions.
 NETWORK_ERROR, LAYER_ERROR, LAYER_CYCLES = 0.01, 0.10, 100
 
 
