@@ -159,7 +159,7 @@ def _synthesise(yosys: Tool, command: str, work: Path) -> None:
     script = [
         "read_verilog -sv oarlock.v",
         f"read_rtlil {NAME}.il",
-        f"hierarchy -check -top {NAME}",
+        f"hierarchy -top {NAME}",
         f"{command} -top {NAME}",
         "tee -o check.txt check -assert",
         f"tee -o stat.json stat -json -top {NAME}",

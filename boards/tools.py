@@ -95,7 +95,7 @@ def run_tool(tool: Tool, arguments: Sequence[str], *, folder: Path, log: Path,
         If it fails; quotes its first complaint.
     """
     complaint = ""
-    with open(log, "w", encoding="utf-8") as file, subprocess.Popen(
+    with open(log, "w", encoding="utf-8", buffering=1) as file, subprocess.Popen(
             [tool.path, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace") as process:
         try:

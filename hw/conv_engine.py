@@ -9,7 +9,7 @@ from .collector import Collector
 from .delay import delay
 from .descriptor import layout
 from .drain_scheduler import DrainScheduler, slot_sideband
-from .engine_ports import engine_ports
+from .engine_ports import engine_ports, select_group
 from .ifmap_loader import IfmapLoader
 from .mac_scheduler import MacScheduler
 from .parameter_loader import ParameterLoader
@@ -179,11 +179,9 @@ class ConvEngine(wiring.Component):
             self.post_i.tag.index.eq(beat.index),
             self.post_i.tag.last.eq(beat.last),
         ]
-        for lane in range(lanes):
-            with m.Switch(beat.lane_group):
-                for group, column in enumerate(range(lane, cols, lanes)):
-                    with m.Case(group):
-                        m.d.comb += self.post_i.sums[lane].eq(held[column])
+        for lane in range(min(lanes, cols)):
+            m.d.comb += self.post_i.sums[lane].eq(
+                select_group(m, beat.lane_group, held[lane::lanes], name=f"sum_{lane}"))
         m.d.comb += [
             collector.valid.eq(self.post_o.valid),
             Cat(collector.values).eq(self.post_o.values),

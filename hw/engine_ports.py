@@ -8,7 +8,7 @@ from .array_row import filter_word
 from .post_processor import beat_layout, result_layout
 
 
-__all__ = ["ARRAY_EVENTS", "connect_engine", "engine_ports"]
+__all__ = ["ARRAY_EVENTS", "connect_engine", "engine_ports", "select_group"]
 
 
 #: What an engine counts in a cycle, by the names of :data:`isa.COUNTERS`.
@@ -94,3 +94,17 @@ def connect_engine(m, engine, buffer, post):
         post.load_entry.eq(engine.parameter_entry),
         post.load_address.eq(engine.parameter_address),
     ]
+
+
+def select_group(m, group, sums, *, name):
+    """Return that of a lane's ``sums`` whose turn it is, by the number of the ``group``.
+
+    It is a signal of its own: a field that is driven under a condition would make the others of its
+    layout processes, and constants among those never reach a simulator.
+    """
+    chosen = Signal(sums[0].shape(), name=name)
+    with m.Switch(group):
+        for n, value in enumerate(sums):
+            with m.Case(n):
+                m.d.comb += chosen.eq(value)
+    return chosen

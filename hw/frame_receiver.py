@@ -22,8 +22,8 @@ class FrameReceiver(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(8, always_ready=True))``
-        Bytes, at least 16 cycles apart.
+    i : ``In(stream.Signature(8))``
+        Bytes, at least 16 cycles apart; always ready.
     error : ``In(1)``
         A byte was lost: the frame is damaged.
     header : ``Out(HEADER)``
@@ -36,7 +36,7 @@ class FrameReceiver(wiring.Component):
         A pulse at the end of each frame: CRC and length are right, or are not.
     """
 
-    i: In(stream.Signature(8, always_ready=True))
+    i: In(stream.Signature(8))
     error: In(1)
     header: Out(HEADER)
     start: Out(1)
@@ -62,6 +62,7 @@ class FrameReceiver(wiring.Component):
         taken   = Signal()
         escape  = self.i.payload == link_isa.ESCAPE
         m.d.comb += [
+            self.i.ready.eq(1),
             octet.eq(self.i.payload ^ Mux(escaped, link_isa.ESCAPE_XOR, 0)),
             flag.eq(self.i.valid & (self.i.payload == link_isa.FLAG)),
             taken.eq(self.i.valid & ~flag & (escaped | ~escape)),

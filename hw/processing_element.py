@@ -145,11 +145,11 @@ class ProcessingElement(wiring.Component):
         with m.If(self.done):
             m.d.sync += s2_activation.eq(s1_activation)
 
-        # Cycles 2 and 3: operands, product.
+        # Cycles 2 and 3: operands, product. A product that is none is 0: registers have a reset for
+        # that, an adder would need logic in front.
         with m.If(s2_fires):
             m.d.sync += [s3_activation.eq(s2_activation), s3_weight.eq(filter_read.data)]
-        with m.If(s3_fires):
-            m.d.sync += s4_product.eq(s3_activation * s3_weight)
+        m.d.sync += s4_product.eq(Mux(s3_fires, s3_activation * s3_weight, 0))
 
         # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does
         # both.
@@ -157,7 +157,7 @@ class ProcessingElement(wiring.Component):
         updated = Signal(signed(self.psum_width))
         passed  = register(signed(self.psum_width), "passed")
         m.d.comb += updated.eq(Mux(self.accumulate.first, 0, held[self.accumulate.bank])
-                               + Mux(s4_fires, s4_product, 0))
+                               + s4_product)
         for bank in range(2):
             m.submodules[f"psum_{bank}"] = psum = Memory(
                 shape=signed(self.psum_width), depth=self.psum_depth, init=[])

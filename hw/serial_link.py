@@ -88,8 +88,9 @@ class SerialLink(wiring.Component):
         m.submodules.incoming    = incoming    = self._incoming
         m.submodules.outgoing    = outgoing    = self._outgoing
         m.submodules += FFSynchronizer(self.rx, receiver.rx, init=1)
-        wiring.connect(m, receiver.o, unpack.i)
         m.d.comb += [
+            unpack.i.payload.eq(receiver.o.payload),
+            unpack.i.valid.eq(receiver.o.valid),
             unpack.error.eq(receiver.error),
             self.tx.eq(transmitter.tx),
         ]

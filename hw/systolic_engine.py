@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from . import isa
 from .delay import delay
 from .descriptor import layout
-from .engine_ports import engine_ports
+from .engine_ports import engine_ports, select_group
 from .ifmap_reader import IfmapReader
 from .parameter_loader import ParameterLoader
 from .systolic_array import SystolicArray
@@ -155,7 +155,7 @@ class SystolicEngine(wiring.Component):
         m.d.comb += [
             self.post_i.valid.eq(beat.valid),
             self.post_i.rule.eq(conv.rule),
-            self.post_i.local.eq(beat.valid),
+            self.post_i.local.eq(1),
             self.post_i.parameter.eq(beat.entry),
             self.post_i.zero_point.eq(conv.zero_point_out),
             self.post_i.low.eq(conv.low),
@@ -163,11 +163,10 @@ class SystolicEngine(wiring.Component):
             self.post_i.tag.address.eq(beat.address),
             self.post_i.tag.count.eq(beat.count),
         ]
-        for lane in range(lanes):
-            with m.Switch(beat.group):
-                for group, column in enumerate(range(lane, config.cols, lanes)):
-                    with m.Case(group):
-                        m.d.comb += self.post_i.sums[lane].eq(array.sums[column])
+        sums = [array.sums[n] for n in range(config.cols)]
+        for lane in range(min(lanes, config.cols)):
+            m.d.comb += self.post_i.sums[lane].eq(
+                select_group(m, beat.group, sums[lane::lanes], name=f"sum_{lane}"))
         m.d.sync += [
             self.write_enable.eq(self.post_o.valid & (self.post_o.tag.count != 0)),
             self.write_address.eq(self.post_o.tag.address),

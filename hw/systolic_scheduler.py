@@ -136,7 +136,7 @@ class SystolicScheduler(wiring.Component):
         idle = cycles - self.rows
         partial = nest.last_block & (nest.last_tile | conv.part_each)
         m.d.comb += [
-            self.feed.valid.eq(issue & (step >= idle)),
+            self.feed.valid.eq(issue & (step >= idle) if idle else issue),
             self.feed.entry.eq(entry),
             self.feed.step.eq(step - idle),
             self.feed.row_count.eq(Mux(nest.last_c, conv.row_count_last, conv.row_count)),

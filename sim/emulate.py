@@ -18,7 +18,7 @@ from .serial_simulator import build_serial
 __all__ = ["emulate"]
 
 
-def emulate(config: ArrayConfig, *, name: str, preset: str, clock_hz: int, baud: int,
+def emulate(config: ArrayConfig, *, name: str, clock_hz: int, baud: int,
             link: Path | None = None, faults: float = 0, seed: int = 1,
             progress: cache.Progress = cache.no_progress,
             say: Callable[[str], None] = print,
@@ -29,8 +29,8 @@ def emulate(config: ArrayConfig, *, name: str, preset: str, clock_hz: int, baud:
     ----------
     config : :class:`~oarlock.gen.config.ArrayConfig`
         The accelerator.
-    name, preset : :class:`str`
-        Names of board and preset, for the announcement.
+    name : :class:`str`
+        Name of its preset, for the announcement.
     clock_hz, baud : :class:`int`
         Clock and UART of the board.
     link : :class:`~pathlib.Path`, optional
@@ -66,7 +66,7 @@ def emulate(config: ArrayConfig, *, name: str, preset: str, clock_hz: int, baud:
             bad.on_reset = emulator.reset
         say(f"{name}: {config.rows}x{config.cols} PEs at {clock_hz / 1e6:g} MHz, {baud:,} baud, "
             f"simulated, on {pty.port}\n"
-            f"oarlock run MODEL.tflite --preset {preset} --target serial:{pty.port}")
+            f"oarlock run MODEL.tflite --preset {name} --target serial:{pty.port}")
         try:
             emulator.run(until)
         finally:

@@ -1,1 +1,1 @@
-"""Host protocol, transports and sessions; needs numpy only."""
+"""Host protocol, transports and sessions; needs numpy, and pyserial for a serial port."""

