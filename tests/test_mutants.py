@@ -103,6 +103,9 @@ SYSTOLIC_MUTANTS = {
     "the sums come a column late": (
         systolic_array.SystolicArray, systolic_engine,
         "token = accumulator.token_next", "pass", "no gating"),
+    "activations reach all columns at once": (
+        systolic_row.SystolicRow, systolic_array,
+        "token = pe.token_next", "pass", "no gating"),
     "weights go down first row first": (
         weight_feeder.WeightFeeder, systolic_array,
         "reversed([*enumerate(weights)])", "[*enumerate(weights)]", "no gating"),
