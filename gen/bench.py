@@ -8,6 +8,7 @@ from typing import Any
 
 from . import cache
 from .config import load_config
+from .errors import OarlockError
 from .runner import run_model
 
 
@@ -34,7 +35,10 @@ def measure(models: Sequence[Path], presets: Iterable[str], *,
     """
     found = []
     for preset in presets:
-        clock = load_config(preset).clock_hz
+        config = load_config(preset)
+        if not config.counters:
+            raise OarlockError(f"preset {preset} leaves out the counters, which this needs")
+        clock = config.clock_hz
         for model in models:
             result = run_model(model, preset=preset, progress=progress)
             found.append(result.report | {"clock_hz": clock, "latency_s": result.latency})

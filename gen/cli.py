@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from . import board_commands
+from . import board_commands, study_commands
 from .cli_options import (
+    NOT_BIT_EXACT,
     Config,
     Dataflow,
     Json,
@@ -31,7 +32,7 @@ from .cli_options import (
 # Everything else is imported where it is used: help must not wait for numpy and Amaranth.
 __all__ = ["app", "main"]
 
-NOT_BIT_EXACT, USER_ERROR, INTERRUPTED = 1, 2, 130
+USER_ERROR, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -88,38 +89,6 @@ def run(
 
         run_tables(console(), result)
     return 0 if result.bit_exact else NOT_BIT_EXACT
-
-
-@app.command()
-def compare(
-    model: Model,
-    input: Annotated[Path | None, typer.Option(
-        help="Inputs with a leading batch, of which the first is used; random without.",
-        show_default=False, metavar="X.npy")] = None,
-    preset: Preset = "ulx3s-85f",
-    rounding: Rounding = "single",
-    json_file: Json = None,
-    config: Config = None,
-) -> int:
-    """Run a network with every dataflow, and show cycles and accesses side by side.
-
-    Exit status 0 only if every output was bit-exact.
-    """
-    from .compare import compare as compare_dataflows
-
-    inputs = None if input is None else load_array(input)
-    check_folder(json_file)
-    with progress_bar(quiet=json_file is not None) as progress:
-        found = compare_dataflows(
-            model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
-            file=config, progress=progress)
-    if json_file is not None:
-        write_json(json_file, found)
-    else:
-        from .tables import compare_table
-
-        compare_table(console(), found)
-    return 0 if found["bit_exact"] else NOT_BIT_EXACT
 
 
 @app.command()
@@ -255,6 +224,7 @@ def doctor(json_file: Json = None) -> int:
     return int(any(entry.required and entry.version is None for entry in found))
 
 
+app.add_typer(study_commands.commands)
 app.add_typer(board_commands.commands)
 
 

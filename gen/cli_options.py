@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from .config import ArrayConfig
 
 __all__ = [
-    "Config", "Dataflow", "Json", "Model", "Preset", "Rounding", "check_folder", "complain",
-    "config_of", "console", "load_array", "progress_bar", "write_json",
+    "NOT_BIT_EXACT", "Config", "Dataflow", "Json", "Model", "Preset", "Rounding", "check_folder",
+    "complain", "config_of", "console", "load_array", "progress_bar", "write_json",
 ]
+
+#: Exit status of commands whose outputs were not all right.
+NOT_BIT_EXACT = 1
 
 Model = Annotated[Path, typer.Argument(help="An int8 .tflite file.", show_default=False)]
 Preset = Annotated[str, typer.Option(help="The accelerator; see: oarlock presets.")]

@@ -62,6 +62,8 @@ class ArrayConfig:
         32-bit words of program memory.
     zero_gating : :class:`bool`
         Skip the filter read and the multiplication where the activation is zero.
+    counters : :class:`bool`
+        Count events. Without, only cycles are; an FPGA is some thousand cells less full.
     dataflow : :class:`str`
         ``"row-stationary"`` or ``"weight-stationary"``.
     clock_hz : :class:`int`
@@ -88,6 +90,7 @@ class ArrayConfig:
     parameter_depth: int = 4096
     program_depth: int = 4096
     zero_gating: bool = True
+    counters: bool = True
     dataflow: str = "row-stationary"
     clock_hz: int = 80_000_000
 
@@ -165,6 +168,7 @@ class ArrayConfig:
             "magic": isa.MAGIC, "version": isa.VERSION,
             "digest_low": self.digest & 0xFFFFFFFF, "digest_high": self.digest >> 32,
             "dataflow": int(self.dataflow_code), "zero_gating": int(self.zero_gating),
+            "counters": int(self.counters),
         }
         return {name: values[name] if name in values else getattr(self, name)
                 for name in isa.INFO_FIELDS}

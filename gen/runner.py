@@ -112,14 +112,15 @@ def run_model(
     if config is None:
         config = load_config(preset, **({} if dataflow is None else {"dataflow": dataflow}))
     device = parse_target(target, timeout)
-    if rounding not in ROUNDINGS:
-        raise OarlockError(f"rounding must be {' or '.join(ROUNDINGS)}, not {rounding!r}")
+    _check_rounding(rounding)
     waves = None if waves is None else Path(waves)
     if waves is not None and waves.suffix not in WAVE_FORMATS:
         raise OarlockError(f"waves must go to a file that ends in {' or '.join(WAVE_FORMATS)}, "
                            f"not {str(waves)!r}")
     if waves is not None and device.port is not None:
         raise OarlockError("waves can only be written by the target sim")
+    if profile and not config.counters:
+        raise OarlockError("the configuration leaves out the counters, which this needs")
     network = load(path)
     seed = SEED if inputs is None else None
     x = random_inputs(network) if inputs is None else check_inputs(network, np.asarray(inputs))
@@ -154,7 +155,7 @@ def run_model(
         tick(0)
         outputs = [session.infer_batch(device_in[:1], finish)]
         tell(None)
-        counters = session.counters()
+        counters = session.counters() if config.counters else {"cycles": cycles}
         if len(x) > 1:
             tell(tick)
             outputs.append(session.infer_batch(device_in[1:], finish))
@@ -230,6 +231,7 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
     """Return the cached program file of a network."""
     from .tflite_import import load
 
+    _check_rounding(rounding)
     network = network or load(path)
 
     def make(folder: Path) -> None:
@@ -242,6 +244,11 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
     key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding, profile)
     return cache.cached("program", key, make, progress=progress,
                         sources=("gen/*.py", "hw/*.py", "sim/*.py")) / "program.npz"
+
+
+def _check_rounding(rounding: str) -> None:
+    if rounding not in ROUNDINGS:
+        raise OarlockError(f"rounding must be {' or '.join(ROUNDINGS)}, not {rounding!r}")
 
 
 def check_inputs(network: Network, x: np.ndarray) -> np.ndarray:

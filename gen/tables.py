@@ -91,12 +91,13 @@ def run_tables(console: Console, result: RunResult) -> None:
     console.print(table)
     clock = result.cycles / result.latency / 1e6 if result.latency else 0
     counters = report["counters"]
-    executed = counters["macs_done"] + counters["macs_gated"]
+    gated = counters.get("macs_gated", 0)
+    executed = gated + counters.get("macs_done", 0)
     lines = [
         f"latency     {result.latency * 1e6:,.0f} µs at the preset's {clock:g} MHz "
         f"({_size(result.cycles)} cycles)",
-        f"gated MACs  {counters['macs_gated'] / executed if executed else 0:.0%} of "
-        f"{_size(executed)} (zero activations)",
+        "gated MACs  " + (f"{gated / executed:.0%} of {_size(executed)} (zero activations)"
+                          if executed else "not counted by this configuration"),
         f"link        {_size(report['link_bytes_in'])} bytes in, "
         f"{_size(report['link_bytes_out'])} bytes out per inference",
         f"inputs      {report['inferences']}" + (

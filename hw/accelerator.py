@@ -77,8 +77,6 @@ class Accelerator(wiring.Component):
         m.submodules.vector = vector = VectorUnit(
             lanes=config.lanes, word_bytes=config.word_bytes, read_latency=buffer.LATENCY,
             tag_shape=tag)
-        m.submodules.counters = counters = Counters()
-
         self._connect_host(m, decoder, sequencer, buffer, post, engine)
 
         # The descriptor that runs, and the one engine that it runs on.
@@ -111,7 +109,22 @@ class Accelerator(wiring.Component):
             vector.post_raw.eq(post.raw),
         ]
 
-        # What is counted, under the names of isa.COUNTERS; cycles come from the sequencer.
+        if config.counters:
+            self._connect_counters(m, decoder, sequencer, buffer, engine)
+        cycle = Signal(isa.COUNTER_WIDTH)
+        m.d.comb += decoder.counters[isa.COUNTERS.index("cycles")].eq(sequencer.done_cycles)
+        with m.If(decoder.counter_clear):
+            m.d.sync += cycle.eq(0)
+        with m.Elif(decoder.timer_running):
+            m.d.sync += cycle.eq(cycle + 1)
+        m.d.comb += sequencer.cycle.eq(cycle)
+
+        return m
+
+    def _connect_counters(self, m, decoder, sequencer, buffer, engine):
+        """Count events, under the names of isa.COUNTERS; cycles come from the sequencer."""
+        config = self.config
+        m.submodules.counters = counters = Counters()
         columns = sum(decoder.filter_columns[n] for n in range(config.cols))
         last_block, last_rows = divmod(config.rows - 1, 4)
         weights = Mux(decoder.filter_block == last_block, columns * (last_rows + 1), columns * 4)
@@ -126,18 +139,8 @@ class Accelerator(wiring.Component):
         }
         m.d.comb += counters.clear.eq(decoder.counter_clear)
         m.d.comb += [getattr(counters, f"add_{name}").eq(event) for name, event in events.items()]
-        m.d.comb += [
-            decoder.counters.eq(counters.counts),
-            decoder.counters[isa.COUNTERS.index("cycles")].eq(sequencer.done_cycles),
-        ]
-        cycle = Signal(isa.COUNTER_WIDTH)
-        with m.If(decoder.counter_clear):
-            m.d.sync += cycle.eq(0)
-        with m.Elif(decoder.timer_running):
-            m.d.sync += cycle.eq(cycle + 1)
-        m.d.comb += sequencer.cycle.eq(cycle)
-
-        return m
+        m.d.comb += [decoder.counters[n].eq(counters.counts[n])
+                     for n, name in enumerate(isa.COUNTERS) if name != "cycles"]
 
     def _connect_host(self, m, decoder, sequencer, buffer, post, engine):
         """Connect what commands reach."""

@@ -71,7 +71,7 @@ class Status(IntEnum):
 INFO_FIELDS = (
     "magic", "version", "digest_low", "digest_high", "rows", "cols", "lanes", "word_bytes",
     "buffer_bytes", "filter_depth", "ifmap_depth", "psum_depth", "parameter_depth", "program_depth",
-    "lane_depth", "accumulator_depth", "psum_width", "dataflow", "zero_gating",
+    "lane_depth", "accumulator_depth", "psum_width", "dataflow", "zero_gating", "counters",
 )
 
 COUNTERS = (
@@ -102,6 +102,11 @@ COUNTERS = (
 )
 COUNTER_WORDS = 2 * len(COUNTERS)
 COUNTER_WIDTH = 48
+
+#: The first word of a block of activations: how many raw words it stands for, and whether it is
+#: coded. See docs/run-length-coding.md.
+CODED_COUNT_WIDTH = 24
+CODED_FLAG = 1 << 31
 
 
 class Dataflow(IntEnum):

@@ -214,7 +214,15 @@ class Session:
         return run.tensors[target.name].reshape(target.shape)
 
     def counters(self) -> dict[str, int]:
-        """Read the counters; they count since the beginning of the last inference."""
+        """Read the counters; they count since the beginning of the last inference.
+
+        Raises
+        ------
+        DriverError
+            If the device has none, or anything goes wrong.
+        """
+        if not self.info.get("counters", 1):
+            raise DriverError("Device has no counters: its configuration leaves them out")
         found: dict[str, int] = {}
         batch = Batch()
         batch.command(isa.Opcode.COUNTERS, isa.COUNTER_WORDS,

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from oarlock.gen.config import ArrayConfig
-from oarlock.gen.dataflow import dataflow_of
 from oarlock.gen.interpret import evaluate
 from oarlock.gen.network import Layer, Network, Tensor
 from oarlock.gen.program import compile_network
-from oarlock.gen.vector_cycles import vector_cycles
-from oarlock.hw import isa
 from oarlock.sim.reference import Rounding, mean_parameters, output_size
 from oarlock.sw_driver.program import Program
 
 
 Pair = tuple[int, int]
-
-#: Cycles of the sequencer: from a fetch's beginning to the descriptor's start, beyond its words.
-FETCH_CYCLES = 2
 
 
 class NetworkBuilder:
@@ -134,61 +126,3 @@ def program_of(network: Network, config: ArrayConfig, rounding: Rounding = "sing
 def expected_output(network: Network, x: np.ndarray, rounding: Rounding) -> np.ndarray:
     """Compute the output for an input (1, ...) with the reference."""
     return evaluate(network, x, rounding)[network.output]
-
-
-def runs_of(program: Program, config: ArrayConfig) -> Iterator[list[tuple[int, list[int]]]]:
-    """Yield the descriptors of every run of an inference: program address, words."""
-    memory = [0] * config.program_depth
-    for step in (*program.setup, *program.inference):
-        if step["do"] != "send":
-            continue
-        words = [int(word) for word in program.words[step["start"]:step["start"] + step["words"]]]
-        while words:
-            head, address, count = words[:3]
-            opcode, target = head >> 20 & 15, head >> 16 & 15
-            if opcode == isa.Opcode.WRITE and target == isa.Memory.PROGRAM:
-                memory[address:address + count] = words[3:3 + count]
-            if opcode == isa.Opcode.RUN:
-                run = []
-                for _ in range(count):
-                    length = config.descriptor_lengths[memory[address] & 15]
-                    run.append((address, memory[address:address + length]))
-                    address += length
-                yield run
-            del words[:3 + (count if opcode == isa.Opcode.WRITE else 0)]
-
-
-def descriptor_cycles(words: list[int], config: ArrayConfig) -> tuple[int, dict[str, int]]:
-    """Return the cycles that a descriptor takes, and the counts that it adds to the counters."""
-    if words[0] & 15 == isa.DescriptorKind.VECTOR:
-        return vector_cycles(isa.unpack(isa.VECTOR_FIELDS, words), config.lanes), {}
-    dataflow = dataflow_of(config)
-    fields = isa.unpack(dataflow.fields, words[:isa.word_count(dataflow.fields)])
-    timing = dataflow.conv_cycles(fields, config)
-    return timing.cycles, timing.counts
-
-
-def predicted(program: Program, config: ArrayConfig) -> tuple[dict[str, int], dict[int, int]]:
-    """Return counters of an inference, and for the last run when its descriptors end.
-
-    Returns
-    -------
-    counters : dict of :class:`str` to :class:`int`
-        Some of :data:`isa.COUNTERS`.
-    ends : dict of :class:`int` to :class:`int`
-        By address of the word that holds it: the cycle, counted from the RUN.
-    """
-    counters: Counter[str] = Counter()
-    ends: dict[int, int] = {}
-    for run in runs_of(program, config):
-        ends = {}
-        start = fetch = 0
-        for address, words in run:
-            # A descriptor starts when it is fetched and the one before has ended.
-            start = max(start, fetch + FETCH_CYCLES + len(words))
-            cycles, counts = descriptor_cycles(words, config)
-            counters.update(counts)
-            ends[address + 1] = start + 1 + cycles
-            fetch, start = start, start + 1 + cycles + 1
-        counters["busy_cycles"] += start - 1
-    return dict(counters), ends

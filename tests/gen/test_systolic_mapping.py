@@ -11,9 +11,10 @@ import pytest
 import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_networks import NetworkBuilder, predicted, program_of
+from layer_networks import NetworkBuilder, program_of
 from oarlock.gen.config import ArrayConfig, load_config
 from oarlock.gen.conv_shape import ConvShape, conv_shape
+from oarlock.gen.counts import predicted
 from oarlock.gen.lower import Requantization
 from oarlock.gen.mapping import MappingError
 from oarlock.gen.network import Network

@@ -201,6 +201,29 @@ def test_equal_modules_are_emitted_once(dataflow: str, modules: dict[str, int]) 
         assert text.count(f"\n  {start}") == count
 
 
+def test_a_network_larger_than_the_device(tmp_path: Path) -> None:
+    """Feature maps, filters and parameters in parts: the testbench streams what a driver would."""
+    file = tmp_path / "small.toml"
+    file.write_text("buffer_bytes = 1024\nfilter_depth = 64\nparameter_depth = 16\n")
+    folder = tmp_path / "out"
+    assert main(["verilog", "--preset", "tiny", "--config", str(file), "--model", str(DIGITS),
+                 "--rounding", "double", "-o", str(folder)]) == 0
+    environ = find_verilator().environ()
+    environ.pop("MAKEFLAGS")
+    result = run("sh", "run_verilator.sh", folder=folder, env=environ)
+    assert "\nPASS" in "\n" + result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("command", [["verilog", "--model", str(DIGITS)], ["compile", str(DIGITS)],
+                                     ["compare", str(DIGITS)]])
+def test_a_wrong_rounding_is_one_line(command: list[str], tmp_path: Path,
+                                      capsys: pytest.CaptureFixture[str]) -> None:
+    where = [] if command[0] == "compare" else ["-o", str(tmp_path / "out")]
+    assert main([*command, "--preset", "tiny", "--rounding", "up", *where]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "oarlock: rounding must be single or double, not 'up'"
+
+
 def test_an_input_needs_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verilog", "--input", "x.npy", "-o", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == "oarlock: --input needs a --model\n"

@@ -12,11 +12,11 @@ import pytest
 from layer_networks import (
     NetworkBuilder,
     expected_output,
-    predicted,
     program_of,
     random_input,
 )
 from oarlock.gen.config import DATAFLOWS, ArrayConfig
+from oarlock.gen.counts import predicted
 from oarlock.gen.network import Network
 from oarlock.hw import isa
 from oarlock.hw.accelerator import Accelerator

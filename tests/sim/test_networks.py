@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layer_networks import predicted
 from oarlock.gen.config import DATAFLOWS, load_config
-from oarlock.gen.runner import RunResult, compile_model, run_model
+from oarlock.gen.counts import layer_counts, predicted
+from oarlock.gen.interpret import evaluate
+from oarlock.gen.runner import RunResult, compile_model, random_inputs, run_model
 from oarlock.gen.tflite_import import load
+from oarlock.gen.value_counts import value_counts
+from oarlock.hw import isa
 from shared_data import MODELS, real_inputs, shared_file
 from tflite_builder import Builder
 
@@ -64,6 +67,30 @@ def test_mlperf_tiny(model: str, preset: str, dataflow: str, rounding: str) -> N
         assert result.cycles <= AT_MOST[dataflow][model]
         if dataflow == "row-stationary":
             assert result.report["utilization"] >= FLOORS.get(model, 0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize("preset", ["tiny", "ulx3s-85f"] if FULL else ["tiny"])
+def test_every_counter_of_every_layer(model: str, preset: str, dataflow: str) -> None:
+    """What the device counts while a layer runs is what the model says, to the last access."""
+    path = shared_file(f"models/{model}.tflite")
+    config, network = load_config(preset, dataflow=dataflow), load(path)
+    result = run_model(path, preset=preset, dataflow=dataflow, profile=True)
+    values = evaluate(network, random_inputs(network))
+    program = compile_model(path, config, "single")
+    found = layer_counts(program, config)
+    for position, counts in value_counts(network, config, values).items():
+        found[position].update(counts)
+    names = set(isa.COUNTERS) - {"cycles", "busy_cycles", "filter_writes", "link_words_in",
+                                 "link_words_out"}
+    for layer, expected in zip(result.layers, found, strict=True):
+        counted = layer["counters"]
+        assert {name: counted.get(name, 0) for name in names} == {
+            name: expected[name] for name in names}, layer["name"]
+    total, _ = predicted(program, config, value_counts(network, config, values))
+    assert set(total) >= names
+    assert {name: result.report["counters"][name] for name in total} == total
 
 
 @pytest.fixture(scope="module")

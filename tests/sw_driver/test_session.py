@@ -270,7 +270,8 @@ FAULTS = {
     "garbage": (on(Opcode.RUN, lambda w: [0xDEADBEEF]), errors.ProtocolError,
                 "Answer to RUN begins with 0xdeadbeef, which is none"),
     "counters too short": (on(Opcode.COUNTERS, lambda w: header_of(w[:3], count=2)),
-                           errors.ProtocolError, f"Answer to COUNTERS has 2 words, not {isa.COUNTER_WORDS}"),
+                           errors.ProtocolError,
+                           f"Answer to COUNTERS has 2 words, not {isa.COUNTER_WORDS}"),
 }
 
 
