@@ -99,8 +99,8 @@ def with_weights(network: Network, weights: np.ndarray) -> Network:
 @pytest.mark.parametrize(("weights", "zero_point", "bits"), [
     # Up to 129 * 254 + 1 = 32767, and to 32768; down to as much below zero, and further.
     ([127, 2, -1, 0], -127, 16), ([127, 2, -2, 0], -127, 17), ([-127, -2, 2, 0], -127, 16),
-    ([-127, -2, 3, 0], -127, 17), ([0, 0, 0, 0], 5, 1), ([1, 0, 0, 0], 127, 9), ([1, 0, 0, 0], 126, 9), ([1, 0, 0, 0], -1, 9),
-    ([-1, 0, 0, 0], 0, 9), ([1, 0, 0, 0], 0, 8)])
+    ([-127, -2, 3, 0], -127, 17), ([0, 0, 0, 0], 5, 1), ([1, 0, 0, 0], 127, 9),
+    ([1, 0, 0, 0], 126, 9), ([1, 0, 0, 0], -1, 9), ([-1, 0, 0, 0], 0, 9), ([1, 0, 0, 0], 0, 8)])
 def test_ends_of_ranges(weights: list[int], zero_point: int, bits: int) -> None:
     network = NetworkBuilder((1, 1, 4), 1, zero_point=zero_point).dense(1).network()
     network = with_weights(network, np.array([weights]))

@@ -11,9 +11,10 @@ import pytest
 import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_networks import NetworkBuilder, predicted, program_of
+from layer_networks import NetworkBuilder, program_of
 from oarlock.gen.config import ArrayConfig, load_config
 from oarlock.gen.conv_shape import ConvShape, conv_shape
+from oarlock.gen.counts import predicted
 from oarlock.gen.lower import Requantization
 from oarlock.gen.mapping import MappingError
 from oarlock.gen.network import Network
@@ -145,8 +146,8 @@ def test_a_smaller_image_finds_its_filters_in_the_same_places() -> None:
 
 # Real networks.
 
-# How far an estimate may be off. It leaves out what a drain has to wait for: sums that settle, where
-# a tile has no more waves than turns of the lanes, and parameters, where it has few positions.
+# How far an estimate may be off. It leaves out that a drain waits for sums to settle, where a tile
+# has no more waves than turns of the lanes, and for parameters, where it has few positions.
 NETWORK_ERROR, LAYER_ERROR, LAYER_CYCLES = 0.01, 0.10, 100
 
 
