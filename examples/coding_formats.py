@@ -14,6 +14,9 @@ from oarlock.gen.tflite_import import load
 from oarlock.sw_driver.run_length import encode
 
 
+__all__ = ["main"]
+
+
 def pairs(there: np.ndarray, longest: int) -> int:
     """Return the pairs of a run, at most ``longest``, and a level that code a tensor."""
     gaps = np.diff(np.flatnonzero(there), prepend=-1) - 1

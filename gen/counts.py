@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,13 +20,23 @@ from .dataflow import dataflow_of
 from .vector_cycles import vector_cycles
 
 
-if TYPE_CHECKING:
-    from ..sw_driver.program import Program
-
-__all__ = ["Run", "descriptor_counts", "layer_counts", "predicted", "runs_of"]
+__all__ = ["CompiledProgram", "Run", "descriptor_counts", "layer_counts", "predicted", "runs_of"]
 
 #: Cycles of the sequencer: from a fetch's beginning to the descriptor's start, beyond its words.
 FETCH_CYCLES = 2
+
+
+class CompiledProgram(Protocol):
+    """What has to be known of a program, as the driver reads it."""
+
+    @property
+    def setup(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def inference(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def layers(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def words(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +55,7 @@ class Run:
     layers: list[int]
 
 
-def runs_of(program: Program, config: ArrayConfig) -> list[Run]:
+def runs_of(program: CompiledProgram, config: ArrayConfig) -> list[Run]:
     """Return the runs of an inference, in order."""
     memory = [0] * config.program_depth
     found: list[list[tuple[int, list[int]]]] = []
@@ -221,14 +231,14 @@ def _systolic_writes(fields: Mapping[str, int], config: ArrayConfig) -> dict[str
     }
 
 
-def predicted(program: Program, config: ArrayConfig,
+def predicted(program: CompiledProgram, config: ArrayConfig,
               of_values: Mapping[int, Mapping[str, int]] | None = None,
               ) -> tuple[dict[str, int], dict[int, int]]:
     """Return counters of an inference, and for the last run when its descriptors end.
 
     Parameters
     ----------
-    program : :class:`~oarlock.sw_driver.program.Program`
+    program : :class:`CompiledProgram`
         What runs.
     config : :class:`~oarlock.gen.config.ArrayConfig`
         On what.
@@ -264,7 +274,7 @@ def predicted(program: Program, config: ArrayConfig,
     return dict(counters), ends
 
 
-def layer_counts(program: Program, config: ArrayConfig) -> list[Counter[str]]:
+def layer_counts(program: CompiledProgram, config: ArrayConfig) -> list[Counter[str]]:
     """Return, for every layer of a program, the counts of :func:`descriptor_counts`.
 
     Beside them ``cycles``: of its descriptors, without fetching the first of a run; and

@@ -154,8 +154,15 @@ def inspect_rows(network: Network) -> list[dict[str, Any]]:
             "output": list(network.tensors[layer.output].shape[1:]),
             "kernel": list(_kernel(layer)), "stride": list(layer.stride),
             "macs": layer.macs(network.tensors), "weight_bytes": weights,
+            "zero_weights": 0 if layer.weights is None else int((layer.weights == 0).sum()),
         })
     return rows
+
+
+def _zero_share(rows: Sequence[dict[str, Any]]) -> float:
+    """Return which share of all weights is zero."""
+    weights = sum(row["weight_bytes"] for row in rows)
+    return sum(row["zero_weights"] for row in rows) / weights if weights else 0.0
 
 
 def _kernel(layer: Any) -> tuple[int, ...]:
@@ -174,7 +181,7 @@ def inspect_table(console: Console, network: Network) -> None:
     def shape(sizes: Sequence[int]) -> str:
         return "x".join(map(str, sizes))
 
-    numbers = ("MACs", "weights")
+    numbers = ("MACs", "weights", "zero")
     table = _table(network.name, "layer", "op", "input", "output", "kernel", "stride", *numbers,
                    right=numbers)
     rows = inspect_rows(network)
@@ -184,10 +191,12 @@ def inspect_table(console: Console, network: Network) -> None:
             row["name"], row["op"], " + ".join(map(shape, row["inputs"])), shape(row["output"]),
             shape(kernel) or "-", shape(row["stride"]) if kernel else "-",
             _size(row["macs"]) if row["macs"] else "-",
-            _size(row["weight_bytes"]) if row["weight_bytes"] else "-")
+            _size(row["weight_bytes"]) if row["weight_bytes"] else "-",
+            f"{row['zero_weights'] / row['weight_bytes']:.1%}" if row["weight_bytes"] else "-")
     table.add_section()
     table.add_row("total", "", "", "", "", "", _size(network.macs),
-                  _size(sum(row["weight_bytes"] for row in rows)), style="bold")
+                  _size(sum(row["weight_bytes"] for row in rows)),
+                  f"{_zero_share(rows):.1%}", style="bold")
     console.print(table)
     for what, name in (("input ", network.input), ("output", network.output)):
         tensor = network.tensors[name]

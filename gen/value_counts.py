@@ -81,9 +81,9 @@ def _first_activations(layer: Layer, tensors: Mapping[str, Tensor], mapping: Row
         for column, channel in [(0, slice(None))] if shape.depthwise else lanes:
             found += int(np.count_nonzero(
                 rows[:, column:column + (outputs[1] - 1) * stride[1] + 1:stride[1], channel]))
-    if shape.depthwise:
-        return found * (layer.weights.shape[2] // channels)
-    return found * layer.weights.shape[0]
+    # A depthwise layer of one channel may be computed as a dense one.
+    filters = tensors[layer.output].shape[-1]
+    return found * (filters // channels if shape.depthwise else filters)
 
 
 def _plans(network: Network, config: ArrayConfig) -> tuple[Graph, list[LayerPlan]]:

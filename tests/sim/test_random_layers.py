@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from layer_networks import NetworkBuilder, random_input
+from oarlock.gen import counts
 from oarlock.gen.config import DATAFLOWS, ArrayConfig, load_config
 from oarlock.gen.counts import predicted
 from oarlock.gen.interpret import evaluate
@@ -234,6 +235,23 @@ def test_a_wrong_weight_is_noticed(device: tuple[ArrayConfig, Simulator],
 
 def test_a_wrong_cycle_is_noticed(device: tuple[ArrayConfig, Simulator],
                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_networks, "FETCH_CYCLES", layer_networks.FETCH_CYCLES + 1)
+    monkeypatch.setattr(counts, "FETCH_CYCLES", counts.FETCH_CYCLES + 1)
     with pytest.raises(AssertionError, match="busy_cycles"):
         check(device, NetworkBuilder((3, 3, 4), 1).conv(4, (3, 3)).network(), "single", 1)
+
+
+def test_a_wrong_count_is_noticed(device: tuple[ArrayConfig, Simulator],
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """An access more in the model, of whatever kind, is one too many."""
+    right = counts.descriptor_counts
+    network = NetworkBuilder((3, 3, 4), 1).conv(4, (3, 3)).network()
+    names = set(isa.COUNTERS) - {"cycles", "busy_cycles", "macs_done", "macs_gated",
+                                 "filter_writes", "link_words_in", "link_words_out"}
+    for name in names:
+        def wrong(*options: object, name: str = name) -> tuple[int, dict[str, int]]:
+            cycles, found = right(*options)
+            return cycles, found | {name: found.get(name, 0) + 1}
+
+        monkeypatch.setattr(counts, "descriptor_counts", wrong)
+        with pytest.raises(AssertionError, match=name):
+            check(device, network, "single", 1)
