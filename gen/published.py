@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .dataflows import DATAFLOWS, counts, energy_per_mac
 from .energy import load_table
 from .errors import OarlockError
 from .eyeriss import MAC_PJ, PRINTED, ChipLayer, choose
+from .isca_dataflows import DATAFLOWS, counts, energy_per_mac
 from .row_stationary import Layer, RowStationary
 
 

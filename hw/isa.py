@@ -222,7 +222,7 @@ SYSTOLIC_FIELDS: tuple[Field, ...] = (
     ("q_tiles", 16), ("p_tiles", 16),
     ("p_tile_rows", 16), ("block_count", 16),         # blocks: filter tiles on the same channels
     ("tile_count", 16), ("position_tiles", 16),       # channel tiles: depthwise
-    ("filter_base", 16), ("entries", 16),             # entries of a block: r * s * c
+    ("filter_base", 16), ("parameter_base", 16),
     # Drain. A position's outputs are contiguous.
     ("out_base", 24), ("low", -8),
     ("out_q_step", 24), ("high", -8),
@@ -230,7 +230,6 @@ SYSTOLIC_FIELDS: tuple[Field, ...] = (
     ("out_q_tile_step", 24),
     ("out_p_tile_step", 24),
     ("out_block_step", 16), ("out_tile_step", 16),    # channels: outputs and parameters
-    ("parameter_base", 16),
     # With ``diagonal``: the row that column n reads.
     *((f"lane_{n}", 4) for n in range(16)),
 )
