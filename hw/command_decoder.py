@@ -3,9 +3,10 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from . import isa
+from .coded_access import CodedAccess
 from .command_check import COMMAND, CommandCheck
 from .global_buffer import ADDRESS_WIDTH, HOST_WRITE
 from .isa import Memory, Opcode, Status
@@ -38,6 +39,7 @@ class CommandDecoder(wiring.Component):
     ``INFO``, ``COUNTERS``            5 + 17, 5 + 30
     ``WAIT``                          5 + 2, and as long as ``busy``
     ``READ`` of n words               6 + n and the memory's latency (n = 0: 6)
+    ``WRITE``, ``READ`` of a block    as above, and until it is decoded or was encoded twice
     a word dropped by ``BAD_SYNC``    2
     ================================  ==================================================
 
@@ -53,6 +55,8 @@ class CommandDecoder(wiring.Component):
         Sizes of the memories in the units of :class:`isa.Memory`.
     info : :class:`~collections.abc.Mapping`
         What ``INFO`` answers, by the names of :data:`isa.INFO_FIELDS`.
+    run_length : :class:`bool`
+        Execute commands whose data are run-length coded, rather than refuse them.
 
     Members
     -------
@@ -96,7 +100,7 @@ class CommandDecoder(wiring.Component):
     LATENCY = 1
 
     def __init__(self, *, rows, cols, buffer_bytes, program_depth, parameter_depth, filter_depth,
-                 info):
+                 info, run_length=False):
         for noun, value in ("Rows", rows), ("Columns", cols):
             if not 1 <= value <= 16:
                 raise ValueError(f"{noun} must be 1 to 16, not {value!r}")
@@ -118,6 +122,7 @@ class CommandDecoder(wiring.Component):
         self.parameter_depth = parameter_depth
         self.filter_depth = filter_depth
         self.info = dict(info)
+        self.run_length = run_length
 
         super().__init__({
             "i": In(stream.Signature(32)),
@@ -171,7 +176,8 @@ class CommandDecoder(wiring.Component):
         # The cycle after a command's third word finds out whether it can be executed.
         m.submodules.check = check = CommandCheck(
             rows=self.rows, buffer_bytes=self.buffer_bytes, program_depth=self.program_depth,
-            parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)
+            parameter_depth=self.parameter_depth, filter_depth=self.filter_depth,
+            run_length=self.run_length)
         checking = Signal()
         m.d.comb += [
             check.header.eq(header),
@@ -182,11 +188,24 @@ class CommandDecoder(wiring.Component):
         with m.If(checking):
             m.d.sync += status.eq(check.status)
 
+        m.submodules.access = access = CodedAccess(
+            size_bytes=self.buffer_bytes, run_length=self.run_length)
+        connect(m, access.write, flipped(self.host_write))
+        connect(m, access.read, flipped(self.host_read))
+        m.d.comb += [
+            access.read_valid.eq(self.host_read_valid),
+            access.read_data.eq(self.host_read_data),
+            access.address.eq(address),
+            access.zero_point.eq(header.operand),
+            access.count.eq(count),
+            access.i.payload.last.eq(count == 0),
+        ]
+
         # Data words pass through one register, so that the first of them meets its status.
         pointer    = Signal(ADDRESS_WIDTH)
         data_taken = Signal()
-        data_free  = self._elaborate_writes(m, header, address, pointer, checking, check.status,
-                                            data_taken)
+        data_free  = self._elaborate_writes(m, header, address, pointer, checking, check,
+                                            data_taken, access)
 
         # Whatever is on its way from a memory has a place in the FIFO.
         m.submodules.answers = answers = SyncFIFOBuffered(
@@ -201,9 +220,9 @@ class CommandDecoder(wiring.Component):
         in_flight = Signal(range(ANSWER_DEPTH + 1))
         room      = Signal()
         m.d.comb += [
-            requested.eq((self.host_read.valid & self.host_read.ready)
+            requested.eq((access.plain_read.valid & access.plain_read.ready)
                          | (self.program_read.valid & self.program_read.ready)),
-            arrived.eq(self.host_read_valid | self.program_read_valid),
+            arrived.eq(access.plain_read_valid | self.program_read_valid),
             room.eq(answers.level + in_flight != ANSWER_DEPTH),
         ]
         m.d.sync += in_flight.eq(in_flight + requested - arrived)
@@ -211,6 +230,7 @@ class CommandDecoder(wiring.Component):
         respond  = Signal()
         response = Signal(RESPONSE)
         extend   = Signal()
+        relay    = Signal()
         index    = Signal(range(len(self._payload)))
         last     = Signal.like(index)
         answer = Signal(32)
@@ -218,19 +238,22 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [
             response.opcode.eq(header.opcode),
             response.status.eq(status),
-            answers.w_en.eq(respond | extend | arrived),
+            answers.w_en.eq(respond | extend | relay | arrived),
             answers.w_data.eq(Cat(answer, ends)),
             # An answer ends with its first word, the last of its fields, or, when no more of its
             # words are to be requested, with the last that was on its way.
-            ends.eq(Mux(extend, index == last, Mux(arrived, (count == 0) & (in_flight == 1),
-                                                   response.words == 0))),
+            ends.eq(Mux(extend, index == last,
+                        Mux(relay, access.o.payload.last,
+                            Mux(arrived, (count == 0) & (in_flight == 1), response.words == 0)))),
             # Not a field of the response: beside fields driven under conditions, Yosys would drive
             # the constant in a process without inputs, which Verilator never runs.
             answer.eq(Cat(response, C(isa.RESPONSE_SYNC, 8))),
         ]
         with m.If(extend):
             m.d.comb += answer.eq(Array(self._payload)[index])
-        with m.If(self.host_read_valid):
+        with m.If(relay):
+            m.d.comb += answer.eq(access.o.payload.data)
+        with m.If(access.plain_read_valid):
             m.d.comb += answer.eq(self.host_read_data)
         with m.If(self.program_read_valid):
             m.d.comb += answer.eq(self.program_read_data)
@@ -243,7 +266,7 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [
             self.run_address.eq(address),
             self.run_count.eq(count),
-            self.host_read.payload.eq(pointer << 2),
+            access.plain_read.payload.eq(pointer << 2),
             self.program_read.payload.eq(pointer),
         ]
 
@@ -295,8 +318,17 @@ class CommandDecoder(wiring.Component):
                 with m.If(taken):
                     m.d.sync += count.eq(count - 1)
                     with m.If(count == 1):
-                        m.d.sync += written.eq(1)
+                        m.d.sync += written.eq(~check.coded)
                         m.next = "SYNC"
+                        with m.If(check.coded):
+                            m.next = "DECODE"
+
+            with m.State("DECODE"):
+                with m.If(access.done):
+                    m.d.sync += status.eq(access.status)
+                with m.If(access.done | (status != Status.OK)):
+                    m.d.sync += written.eq(1)
+                    m.next = "SYNC"
 
             with m.State("EXECUTE"):
                 with m.If(~checking & room):
@@ -305,7 +337,8 @@ class CommandDecoder(wiring.Component):
                         m.next = "SYNC"
                     with m.Else():
                         self._elaborate_execute(m, header.opcode, count, respond, response,
-                                                index, last)
+                                                index, last, check.coded)
+                        m.d.comb += access.start.eq((header.opcode == Opcode.READ) & check.coded)
 
             with m.State("PAYLOAD"):
                 m.d.comb += extend.eq(room)
@@ -319,13 +352,29 @@ class CommandDecoder(wiring.Component):
                     with m.If(header.memory == Memory.PROGRAM):
                         m.d.comb += self.program_read.valid.eq(1)
                     with m.Else():
-                        m.d.comb += self.host_read.valid.eq(1)
+                        m.d.comb += access.plain_read.valid.eq(1)
                 with m.If(requested):
                     m.d.sync += [
                         count.eq(count - 1),
                         pointer.eq(pointer + 1),
                     ]
                 with m.If((count == 0) & (in_flight == 0)):
+                    m.next = "SYNC"
+
+            with m.State("MEASURE"):
+                m.d.comb += [
+                    respond.eq(access.o.valid & room),
+                    response.words.eq(access.length),
+                ]
+                with m.If(respond):
+                    m.next = "RELAY"
+
+            with m.State("RELAY"):
+                m.d.comb += [
+                    access.o.ready.eq(room),
+                    relay.eq(access.o.valid & room),
+                ]
+                with m.If(relay & access.o.payload.last):
                     m.next = "SYNC"
 
         return m
@@ -342,17 +391,19 @@ class CommandDecoder(wiring.Component):
             *(half for n in range(len(isa.COUNTERS)) for half in halves(self.counters[n])),
         ]
 
-    def _elaborate_writes(self, m, header, address, pointer, checking, status, data_taken):
+    def _elaborate_writes(self, m, header, address, pointer, checking, check, data_taken, access):
         """Hand data words to the memories; return whether another can be taken."""
         valid  = Signal()
         word   = Signal(32)
         third  = Signal(range(3))
-        target = Signal(len(Memory))
+        coded  = len(Memory)     # the target beside the memories
+        target = Signal(coded + 1)
         with m.If(checking):
             m.d.sync += [
                 pointer.eq(Mux(header.memory == Memory.GLOBAL_BUFFER, address >> 2, address)),
                 third.eq(0),
-                target.eq(Mux(status == Status.OK, 1 << header.memory, 0)),
+                target.eq(Mux(check.status == Status.OK,
+                              Mux(check.coded, 1 << coded, 1 << header.memory), 0)),
                 self.filter_columns.eq(header.operand),
                 self.filter_block.eq(address[24:]),
             ]
@@ -360,7 +411,8 @@ class CommandDecoder(wiring.Component):
         waiting = Signal()
         free    = Signal()
         m.d.comb += [
-            waiting.eq((self.host_write.valid & ~self.host_write.ready)
+            waiting.eq((access.plain_write.valid & ~access.plain_write.ready)
+                       | (access.i.valid & ~access.i.ready)
                        | (self.program_write.valid & ~self.program_write.ready)),
             free.eq(~waiting),
         ]
@@ -375,9 +427,11 @@ class CommandDecoder(wiring.Component):
                     m.d.sync += pointer.eq(pointer + 1)
 
         m.d.comb += [
-            self.host_write.valid.eq(valid & target[Memory.GLOBAL_BUFFER]),
-            self.host_write.payload.addr.eq(pointer << 2),
-            self.host_write.payload.data.eq(word),
+            access.plain_write.valid.eq(valid & target[Memory.GLOBAL_BUFFER]),
+            access.plain_write.payload.addr.eq(pointer << 2),
+            access.plain_write.payload.data.eq(word),
+            access.i.valid.eq(valid & target[coded]),
+            access.i.payload.data.eq(word),
             self.program_write.valid.eq(valid & target[Memory.PROGRAM]),
             self.program_write.payload.addr.eq(pointer),
             self.program_write.payload.data.eq(word),
@@ -391,7 +445,7 @@ class CommandDecoder(wiring.Component):
         ]
         return free
 
-    def _elaborate_execute(self, m, opcode, count, respond, response, index, last):
+    def _elaborate_execute(self, m, opcode, count, respond, response, index, last, coded):
         """Begin the answer to a good command other than a WRITE, and act on it."""
         def payload_of(first, words):
             m.d.comb += response.words.eq(words)
@@ -406,8 +460,10 @@ class CommandDecoder(wiring.Component):
             with m.Case(Opcode.COUNTERS):
                 payload_of(len(isa.INFO_FIELDS) + 2, isa.COUNTER_WORDS)
             with m.Case(Opcode.READ):
-                m.d.comb += response.words.eq(count)
+                m.d.comb += [response.words.eq(count), respond.eq(~coded)]
                 m.next = "READ"
+                with m.If(coded):
+                    m.next = "MEASURE"
             with m.Case(Opcode.CLEAR):
                 m.d.sync += [
                     self.counter_clear.eq(1),
