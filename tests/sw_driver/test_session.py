@@ -45,13 +45,13 @@ class FakeDevice(Transport):
         self.buffer = np.zeros(CONFIG.buffer_bytes, np.uint8)
         self.program = np.zeros(CONFIG.program_depth, np.uint32)
         self.time = 0
+        self.out: list[int] = []
 
     def close(self) -> None:
         self.closed += 1
 
     def exchange(self, words: np.ndarray, count: int, cycles: int) -> np.ndarray:
         self.exchanges.append((len(words), count, cycles))
-        out: list[int] = []
         position = 0
         while position < len(words):
             first, address, length = map(int, words[position:position + 3])
@@ -63,8 +63,9 @@ class FakeDevice(Transport):
             self.commands.append((opcode, memory, address, length))
             payload = self.answer(opcode, memory, address, length, data)
             header = isa.RESPONSE_SYNC << 24 | opcode << 20 | len(payload)
-            out += self.change(opcode, [header, *payload])
-        return np.array(out[:count], dtype=np.uint32)
+            self.out += self.change(opcode, [header, *payload])
+        received, self.out = self.out[:count], self.out[count:]
+        return np.array(received, dtype=np.uint32)
 
     def answer(self, opcode: int, memory: int, address: int, length: int,
                data: np.ndarray) -> list[int]:
