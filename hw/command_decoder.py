@@ -8,16 +8,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from . import isa
 from .coded_access import CodedAccess
 from .command_check import COMMAND, CommandCheck
+from .data_distributor import PROGRAM_WRITE, DataDistributor
 from .global_buffer import ADDRESS_WIDTH, HOST_WRITE
 from .isa import Memory, Opcode, Status
 
 
 __all__ = ["ANSWER", "PROGRAM_WRITE", "CommandDecoder"]
 
-PROGRAM_WRITE = data.StructLayout({"addr": 16, "data": 32})
 #: A word of an answer; ``last`` is set with the last of each.
-ANSWER        = data.StructLayout({"data": 32, "last": 1})
-RESPONSE      = data.StructLayout({"words": 16, "status": 4, "opcode": 4})
+ANSWER   = data.StructLayout({"data": 32, "last": 1})
+RESPONSE = data.StructLayout({"words": 16, "status": 4, "opcode": 4})
 
 # Enough for a READ of a word a cycle: there and back through the global buffer, and this FIFO.
 ANSWER_DEPTH = 16
@@ -202,10 +202,26 @@ class CommandDecoder(wiring.Component):
         ]
 
         # Data words pass through one register, so that the first of them meets its status.
-        pointer    = Signal(ADDRESS_WIDTH)
-        data_taken = Signal()
-        data_free  = self._elaborate_writes(m, header, address, pointer, checking, check,
-                                            data_taken, access)
+        m.submodules.distributor = distributor = DataDistributor(
+            cols=self.cols, parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)
+        pointer   = distributor.pointer
+        data_free = distributor.i.ready
+        connect(m, distributor.buffer_write, access.plain_write)
+        connect(m, distributor.program_write, flipped(self.program_write))
+        m.d.comb += [
+            distributor.start.eq(checking),
+            distributor.header.eq(header),
+            distributor.address.eq(address),
+            distributor.coded.eq(check.coded),
+            distributor.drop.eq(check.status != Status.OK),
+            distributor.i.payload.eq(self.i.payload),
+            access.i.valid.eq(distributor.block.valid),
+            access.i.payload.data.eq(distributor.block.payload),
+            distributor.block.ready.eq(access.i.ready),
+        ]
+        m.d.comb += [getattr(self, name).eq(getattr(distributor, name)) for name in (
+            "parameter_en", "parameter_entry", "parameter_word", "parameter_data",
+            "filter_en", "filter_columns", "filter_block", "filter_addr", "filter_data")]
 
         # Whatever is on its way from a memory has a place in the FIFO.
         m.submodules.answers = answers = SyncFIFOBuffered(
@@ -225,6 +241,7 @@ class CommandDecoder(wiring.Component):
             arrived.eq(access.plain_read_valid | self.program_read_valid),
             room.eq(answers.level + in_flight != ANSWER_DEPTH),
         ]
+        m.d.comb += distributor.advance.eq(requested)
         m.d.sync += in_flight.eq(in_flight + requested - arrived)
 
         respond  = Signal()
@@ -313,7 +330,7 @@ class CommandDecoder(wiring.Component):
             with m.State("DATA"):
                 m.d.comb += [
                     self.i.ready.eq(data_free),
-                    data_taken.eq(taken),
+                    distributor.i.valid.eq(self.i.valid),
                 ]
                 with m.If(taken):
                     m.d.sync += count.eq(count - 1)
@@ -354,10 +371,7 @@ class CommandDecoder(wiring.Component):
                     with m.Else():
                         m.d.comb += access.plain_read.valid.eq(1)
                 with m.If(requested):
-                    m.d.sync += [
-                        count.eq(count - 1),
-                        pointer.eq(pointer + 1),
-                    ]
+                    m.d.sync += count.eq(count - 1)
                 with m.If((count == 0) & (in_flight == 0)):
                     m.next = "SYNC"
 
@@ -390,60 +404,6 @@ class CommandDecoder(wiring.Component):
             *halves(self.done_cycles),
             *(half for n in range(len(isa.COUNTERS)) for half in halves(self.counters[n])),
         ]
-
-    def _elaborate_writes(self, m, header, address, pointer, checking, check, data_taken, access):
-        """Hand data words to the memories; return whether another can be taken."""
-        valid  = Signal()
-        word   = Signal(32)
-        third  = Signal(range(3))
-        coded  = len(Memory)     # the target beside the memories
-        target = Signal(coded + 1)
-        with m.If(checking):
-            m.d.sync += [
-                pointer.eq(Mux(header.memory == Memory.GLOBAL_BUFFER, address >> 2, address)),
-                third.eq(0),
-                target.eq(Mux(check.status == Status.OK,
-                              Mux(check.coded, 1 << coded, 1 << header.memory), 0)),
-                self.filter_columns.eq(header.operand),
-                self.filter_block.eq(address[24:]),
-            ]
-
-        waiting = Signal()
-        free    = Signal()
-        m.d.comb += [
-            waiting.eq((access.plain_write.valid & ~access.plain_write.ready)
-                       | (access.i.valid & ~access.i.ready)
-                       | (self.program_write.valid & ~self.program_write.ready)),
-            free.eq(~waiting),
-        ]
-        with m.If(free):
-            m.d.sync += [
-                valid.eq(data_taken),
-                word.eq(self.i.payload),
-            ]
-            with m.If(valid):
-                m.d.sync += third.eq(Mux(third == 2, 0, third + 1))
-                with m.If(~target[Memory.PARAMETERS] | (third == 2)):
-                    m.d.sync += pointer.eq(pointer + 1)
-
-        m.d.comb += [
-            access.plain_write.valid.eq(valid & target[Memory.GLOBAL_BUFFER]),
-            access.plain_write.payload.addr.eq(pointer << 2),
-            access.plain_write.payload.data.eq(word),
-            access.i.valid.eq(valid & target[coded]),
-            access.i.payload.data.eq(word),
-            self.program_write.valid.eq(valid & target[Memory.PROGRAM]),
-            self.program_write.payload.addr.eq(pointer),
-            self.program_write.payload.data.eq(word),
-            self.parameter_en.eq(valid & target[Memory.PARAMETERS]),
-            self.parameter_entry.eq(pointer),
-            self.parameter_word.eq(third),
-            self.parameter_data.eq(word),
-            self.filter_en.eq(valid & target[Memory.FILTER]),
-            self.filter_addr.eq(pointer),
-            self.filter_data.eq(word),
-        ]
-        return free
 
     def _elaborate_execute(self, m, opcode, count, respond, response, index, last, coded):
         """Begin the answer to a good command other than a WRITE, and act on it."""

@@ -7,7 +7,9 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 from oarlock.hw import isa
+from oarlock.hw.command_check import CommandCheck
 from oarlock.hw.isa import CODED_OPERAND, Memory, Opcode, Status, command
 from oarlock.sw_driver.run_length import decode, encode
 from test_command_decoder import SIZES, WRITES, Rig, answer, write
@@ -137,13 +139,23 @@ def test_where_a_block_does_not_fit():
     assert rig.seen("host_write") == written(72, values) + written(76, values[:5])
 
 
-def test_the_longest_block_that_an_answer_can_state():
-    rig = CodedRig([*read(0, 0xFFFF), *read(0, 0xFFFE)], np.zeros(1 << 16, "<u4"),
-                   buffer_bytes=1 << 18, extra=70_000).run()
-    refused = answer(Opcode.READ, Status.BAD_ADDRESS)
-    assert rig.answers[:1] == refused
-    block = encode(np.zeros(0xFFFE, "<u4"), ZERO)
-    assert rig.answers[1:] == answer(Opcode.READ, payload=block.tolist())
+@pytest.mark.parametrize(("count", "status"), [
+    (0xFFFE, Status.OK), (0xFFFF, Status.BAD_ADDRESS), (0x1FFFE, Status.BAD_ADDRESS)])
+def test_the_longest_block_that_an_answer_can_state(count, status):
+    sizes = {name: value for name, value in SIZES.items() if name != "cols"}
+    dut = CommandCheck(**sizes | {"buffer_bytes": 1 << 20}, run_length=True)
+
+    async def testbench(ctx):
+        ctx.set(dut.header, {"opcode": Opcode.READ, "operand": OPERAND})
+        await ctx.tick()
+        ctx.set(dut.count, count)
+        assert ctx.get(dut.coded)
+        assert ctx.get(dut.status) == status
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
 
 
 def test_without_a_codec_blocks_are_refused():

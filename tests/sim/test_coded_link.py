@@ -133,7 +133,7 @@ def test_another_code_would_be_noticed(simulator: Simulator,
     program, x = program_of(network, CONFIG), sparse(network, 0.8)
     good = infer(simulator, program, x).output
     with monkeypatch.context() as patch:
-        patch.setattr(session, "encode", lambda words, zero: run_length.encode(words, zero ^ 1))
+        patch.setattr(session, "_operand", lambda zero: isa.CODED_OPERAND | (zero ^ 1) & 0xFF)
         assert not np.array_equal(infer(simulator, program, x).output, good)
     np.testing.assert_array_equal(infer(simulator, program, x).output, good)
 
