@@ -19,6 +19,7 @@ from .cli_options import (
     Model,
     Preset,
     Rounding,
+    SkipZeros,
     check_folder,
     complain,
     config_of,
@@ -55,6 +56,7 @@ def run(
         help="Seconds for which nothing may move on the serial port (10); more for a device that "
              "is simulated slowly.", show_default=False, metavar="SECONDS")] = None,
     rounding: Rounding = "single",
+    skip_zeros: SkipZeros = False,
     json_file: Json = None,
     waves: Annotated[Path | None, typer.Option(
         help="Write the waves of all signals, as .fst or .vcd.", show_default=False,
@@ -74,7 +76,7 @@ def run(
         result = run_model(
             model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
             target=target, timeout=timeout, waves=waves, config=config_of(preset, config, dataflow),
-            progress=progress)
+            skip_zeros=skip_zeros, progress=progress)
     if output is not None:
         import numpy as np
 
@@ -113,6 +115,7 @@ def compile_command(
     preset: Preset = "ulx3s-85f",
     dataflow: Dataflow = None,
     rounding: Rounding = "single",
+    skip_zeros: SkipZeros = False,
     config: Config = None,
 ) -> None:
     """Compile a network into a program file for the driver."""
@@ -121,7 +124,8 @@ def compile_command(
     check_folder(output)
     with progress_bar() as progress:
         path = compiled_file(model, config_of(preset, config, dataflow),
-                             rounding, progress=progress)  # type: ignore[arg-type]
+                             rounding, skip_zeros=skip_zeros,  # type: ignore[arg-type]
+                             progress=progress)
     output.write_bytes(path.read_bytes())
     console().print(f"{output}: {output.stat().st_size:,} bytes", highlight=False, markup=False)
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .config import ArrayConfig
 
 __all__ = [
-    "NOT_BIT_EXACT", "Config", "Dataflow", "Json", "Model", "Preset", "Rounding", "check_folder",
-    "complain", "config_of", "console", "load_array", "progress_bar", "write_json",
+    "NOT_BIT_EXACT", "Config", "Dataflow", "Json", "Model", "Preset", "Rounding", "SkipZeros",
+    "check_folder", "complain", "config_of", "console", "load_array", "progress_bar", "write_json",
 ]
 
 #: Exit status of commands whose outputs were not all right.
@@ -33,6 +33,8 @@ Preset = Annotated[str, typer.Option(help="The accelerator; see: oarlock presets
 Dataflow = Annotated[str | None, typer.Option(help="Replaces the preset's.", show_default=False)]
 Rounding = Annotated[str, typer.Option(help="Of requantizations: single (LiteRT) or double "
                                             "(gemmlowp, TFLite Micro).")]
+SkipZeros = Annotated[bool, typer.Option(
+    "--skip-zeros", help="Leave out channels that only zero weights read.")]
 Config = Annotated[Path | None, typer.Option(
     help="A TOML file that changes values of the preset.", show_default=False, metavar="FILE.toml")]
 Json = Annotated[Path | None, typer.Option(

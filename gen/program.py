@@ -17,6 +17,7 @@ from .emit import Emitter
 from .graph import Graph, image_shape, prepare
 from .network import Network
 from .plan import plan_memory
+from .prune import without_dead_channels
 from .residency import LayerPlan, plan_layers
 from .sum_width import check_sums
 
@@ -60,7 +61,7 @@ class Program:
 
 
 def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = "single", *,
-                    profile: bool = False) -> Program:
+                    profile: bool = False, skip_zeros: bool = False) -> Program:
     """Compile a network for a configuration.
 
     Parameters
@@ -73,6 +74,8 @@ def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = 
         Rounding rule of all requantizations.
     profile : :class:`bool`
         Run layer by layer, and read the counters after each.
+    skip_zeros : :class:`bool`
+        Leave out channels that only zero weights read; see :mod:`oarlock.gen.prune`.
 
     Raises
     ------
@@ -81,6 +84,8 @@ def compile_network(network: Network, config: ArrayConfig, rounding: Rounding = 
     oarlock.gen.sum_width.SumWidthError
         If a layer's partial sums may not fit.
     """
+    if skip_zeros:
+        network = without_dead_channels(network)
     graph = prepare(network)
     check_sums(graph, config)
     memory = plan_memory(graph, config)

@@ -69,7 +69,7 @@ def run_model(
     path: str | Path, inputs: np.ndarray | None = None, *, preset: str = "ulx3s-85f",
     dataflow: str | None = None, rounding: Rounding = "single", target: str = "sim",
     timeout: float | None = None, waves: str | Path | None = None,
-    config: ArrayConfig | None = None, profile: bool = False,
+    config: ArrayConfig | None = None, profile: bool = False, skip_zeros: bool = False,
     progress: cache.Progress | None = None,
 ) -> RunResult:
     """Run a network on the accelerator, and compare every output with the numpy reference.
@@ -96,6 +96,9 @@ def run_model(
     profile : :class:`bool`
         Run the first input once more, layer by layer, to have the counters of every layer: then
         each of the result's ``layers`` has its ``counters``.
+    skip_zeros : :class:`bool`
+        Leave out channels that only zero weights read. The report then counts the MACs of the
+        others, and has ``macs_skipped``.
     progress : :data:`oarlock.gen.cache.Progress`, optional
         Told what takes its time.
 
@@ -124,7 +127,8 @@ def run_model(
     network = load(path)
     seed = SEED if inputs is None else None
     x = random_inputs(network) if inputs is None else check_inputs(network, np.asarray(inputs))
-    program = compile_model(path, config, rounding, network=network, progress=progress)
+    program = compile_model(path, config, rounding, network=network, skip_zeros=skip_zeros,
+                            progress=progress)
     head, tail = _host_layers(network, program)
     device_in = _evaluate(network, head, network.input, x, rounding)
 
@@ -163,7 +167,8 @@ def run_model(
     layer_counters = {}
     if profile:
         progress("Counting layer by layer", 0, 0)
-        profiled = compile_model(path, config, rounding, network=network, profile=True)
+        profiled = compile_model(path, config, rounding, network=network, profile=True,
+                                 skip_zeros=skip_zeros)
         with (open_target(device, config, progress=progress) as (transport, _),
               Session(transport, profiled) as second):
             second.load()
@@ -182,6 +187,7 @@ def run_model(
     def utilization(macs: int, cycles: int) -> float:
         return macs / (cycles * config.pes) if cycles else 0.0
 
+    macs = sum(int(layer["macs"]) for layer in program.layers)
     layers = [
         {"name": layer["name"], "op": layer["op"], "macs": layer["macs"], "cycles": spent,
          "bound_cycles": layer["bound_cycles"], "utilization": utilization(layer["macs"], spent),
@@ -191,10 +197,10 @@ def run_model(
         "model": network.name, "preset": preset, "dataflow": config.dataflow, "rounding": rounding,
         "rows": config.rows, "cols": config.cols, "pes": config.pes, "inferences": len(x),
         "bit_exact": mismatch is None, "cycles": cycles, "bound_cycles": bound,
-        "macs": network.macs, "utilization": utilization(network.macs, cycles),
+        "macs": macs, "utilization": utilization(macs, cycles),
         "link_bytes_in": 4 * session.words_sent, "link_bytes_out": 4 * session.words_received,
         "counters": counters, "layers": layers,
-    }
+    } | ({"macs_skipped": network.macs - macs} if skip_zeros else {})
     return RunResult(
         outputs=result, bit_exact=mismatch is None, mismatch=mismatch, cycles=cycles,
         latency=cycles / config.clock_hz, seed=seed, report=report, layers=[
@@ -215,18 +221,18 @@ def random_inputs(network: Network, count: int = 1, seed: int = SEED) -> np.ndar
 
 
 def compile_model(path: str | Path, config: ArrayConfig, rounding: Rounding = "single", *,
-                  network: Network | None = None, profile: bool = False,
+                  network: Network | None = None, profile: bool = False, skip_zeros: bool = False,
                   progress: cache.Progress = cache.no_progress) -> Program:
     """Return the program of a network, from the cache if it was compiled before."""
     from ..sw_driver.program import Program
 
     entry = compiled_file(path, config, rounding, network=network, profile=profile,
-                          progress=progress)
+                          skip_zeros=skip_zeros, progress=progress)
     return Program.load(entry)
 
 
 def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
-                  network: Network | None = None, profile: bool = False,
+                  network: Network | None = None, profile: bool = False, skip_zeros: bool = False,
                   progress: cache.Progress = cache.no_progress) -> Path:
     """Return the cached program file of a network."""
     from .tflite_import import load
@@ -238,10 +244,11 @@ def compiled_file(path: str | Path, config: ArrayConfig, rounding: Rounding, *,
         from .program import compile_network
 
         progress("Compiling the network", 0, 0)
-        compile_network(network, config, rounding, profile=profile).save(
+        compile_network(network, config, rounding, profile=profile, skip_zeros=skip_zeros).save(
             folder / "program.npz")
 
-    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding, profile)
+    key = cache.key_of(Path(path).read_bytes(), network.name, config.digest, rounding, profile,
+                       skip_zeros)
     return cache.cached("program", key, make, progress=progress,
                         sources=("gen/*.py", "hw/*.py", "sim/*.py")) / "program.npz"
 

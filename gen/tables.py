@@ -96,6 +96,8 @@ def run_tables(console: Console, result: RunResult) -> None:
     lines = [
         f"latency     {result.latency * 1e6:,.0f} µs at the preset's {clock:g} MHz "
         f"({_size(result.cycles)} cycles)",
+        *([f"skipped     {_size(report['macs_skipped'])} MACs of channels that only zero weights "
+           f"read"] if "macs_skipped" in report else []),
         "gated MACs  " + (f"{gated / executed:.0%} of {_size(executed)} (zero activations)"
                           if executed else "not counted by this configuration"),
         f"link        {_size(report['link_bytes_in'])} bytes in, "

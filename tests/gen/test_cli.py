@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oarlock.gen import cli, doctor, runner, verilog
-from oarlock.gen.config import PRESETS, load_config
+from oarlock.gen.config import DATAFLOWS, PRESETS, load_config
 from oarlock.gen.errors import ModelError
 from oarlock.gen.runner import InputError, RunResult, run_model
 from oarlock.gen.tflite_import import load
@@ -225,20 +225,22 @@ def test_help_needs_nothing_heavy() -> None:
     assert "doctor" in CliRunner().invoke(cli.app, ["--help"]).output
 
 
-def test_run_for_a_machine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_run_for_a_machine(tmp_path: Path, dataflow: str) -> None:
     x = np.random.default_rng(5).integers(-128, 128, (3, 8, 8, 1), dtype=np.int8)
     output = tmp_path / "y.npy"
     # The first one may have to build; neither says so.
     for rounding in ("single", "double"):
-        done = run("run", DIGITS, "--preset", "tiny", "--json", "-", "--output", str(output),
+        done = run("run", DIGITS, "--preset", "tiny", "--dataflow", dataflow, "--json", "-",
+                   "--output", str(output),
                    "--input", save(tmp_path / "x.npy", x), "--rounding", rounding)
         assert (done.returncode, done.stderr) == (0, "")
         report = json.loads(done.stdout)
         assert list(report) == REPORT_KEYS
         assert all(list(layer) == LAYER_KEYS for layer in report["layers"])
         assert report["bit_exact"] is True
-        assert (report["model"], report["preset"], report["rounding"]) == (
-            "digits", "tiny", rounding)
+        assert (report["model"], report["preset"], report["dataflow"], report["rounding"]) == (
+            "digits", "tiny", dataflow, rounding)
         assert report["inferences"] == 3
         assert report["pes"] == report["rows"] * report["cols"] == 16
         assert report["utilization"] == report["macs"] / (report["cycles"] * 16)

@@ -93,6 +93,17 @@ def test_every_counter_of_every_layer(model: str, preset: str, dataflow: str) ->
     assert {name: result.report["counters"][name] for name in total} == total
 
 
+def test_pruned_channels_cost_nothing() -> None:
+    path = shared_file("models/vww_96_int8.tflite")
+    result = run_model(path, skip_zeros=True)
+    report = result.report
+    assert report["bit_exact"], result.mismatch
+    assert report["cycles"] <= 43_331
+    assert report["macs"] + report["macs_skipped"] == load(path).macs
+    counters = report["counters"]
+    assert counters["macs_done"] + counters["macs_gated"] == report["macs"]
+
+
 @pytest.fixture(scope="module")
 def large_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a network of more than 600 kB of weights and feature maps larger than the buffer."""
