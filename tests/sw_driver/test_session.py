@@ -502,3 +502,24 @@ def test_a_wrong_block_has_its_name(fault: str) -> None:
 def test_a_zero_point_is_one() -> None:
     with pytest.raises(errors.ProgramError, match="is damaged"):
         coded_program(127)
+
+
+class AheadDevice(CodingDevice):
+    """One that takes words before they are needed."""
+
+    def post(self, words: np.ndarray) -> bool:
+        self.posted = getattr(self, "posted", 0) + 1
+        assert not len(self.exchange(words, 0, 0))
+        return True
+
+
+def test_coded_batches_can_be_sent_ahead() -> None:
+    rng = np.random.default_rng(3)
+    batch = np.where(rng.random((3, 5, 8, 12)) < 0.8, np.int8(-7), np.int8(40))
+    device = AheadDevice()
+    with Session(device, coded_program()) as run:
+        run.load()
+        y = run.infer_batch(batch)
+    assert device.posted == 3
+    assert {opcode for opcode, _ in device.operands} == {Opcode.READ, Opcode.WRITE}
+    assert np.array_equal(y.reshape(batch.shape), batch + np.int8(1))
