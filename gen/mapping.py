@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,9 +15,13 @@ from .conv_shape import KINDS, ConvShape, conv_shape, variant
 
 
 __all__ = [
-    "ConvShape", "Mapping", "MappingError", "bound_cycles", "conv_shape", "keeps_parameters",
-    "search",
+    "ConvShape", "Mapping", "MappingError", "bound_cycles", "conv_shape", "fitting",
+    "keeps_parameters", "search",
 ]
+
+#: A mapping of any dataflow.
+AnyMapping = TypeVar("AnyMapping")
+
 
 # Cycles from the first beat of a descriptor to its first MAC, and from its last MAC to its end,
 # beyond the skew of the rows. An estimate; it is the same for all mappings.
@@ -190,12 +196,17 @@ def search(
     MappingError
         If no mapping fits.
     """
+    return fitting(_search(shape, config, kinds, one_step), shape, config, max_entries)
+
+
+def fitting(found: Iterable[AnyMapping], shape: ConvShape, config: ArrayConfig,
+            max_entries: int | None) -> list[AnyMapping]:
+    """Return those mappings that leave the filter scratchpads room; see :func:`search`."""
     limit = config.filter_depth if max_entries is None else max_entries
-    found = [mapping for mapping in _search(shape, config, kinds, one_step)
-             if mapping.filter_entries <= limit]
-    if not found:
+    kept = [mapping for mapping in found if mapping.filter_entries <= limit]
+    if not kept:
         raise MappingError(f"no mapping of {shape} fits {limit} filter bytes per PE")
-    return found
+    return kept
 
 
 @lru_cache(maxsize=4096)

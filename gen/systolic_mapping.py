@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..hw.global_buffer import GlobalBuffer
@@ -11,7 +12,7 @@ from ..hw.systolic_engine import SystolicEngine
 from ..hw.systolic_scheduler import SystolicScheduler
 from .config import ArrayConfig
 from .conv_shape import ConvShape, variant
-from .mapping import MappingError
+from .mapping import fitting
 
 
 __all__ = ["KINDS", "SystolicMapping", "bound_cycles", "search"]
@@ -131,8 +132,7 @@ class SystolicMapping:
         form = variant(shape, self.shape.kind)
         assert form is not None and form.depthwise == self.shape.depthwise
         best = min(_mappings(form, self.config), key=lambda mapping: mapping.cycles)
-        return SystolicMapping(config=self.config, shape=form, p_count=best.p_count,
-                               q_count=best.q_count, filter_entries=self.filter_entries)
+        return replace(best, filter_entries=self.filter_entries)
 
     @property
     def entries(self) -> int:
@@ -162,7 +162,7 @@ def bound_cycles(shape: ConvShape, config: ArrayConfig) -> int:
                for form in forms if form is not None)
 
 
-def _mappings(shape: ConvShape, config: ArrayConfig):
+def _mappings(shape: ConvShape, config: ArrayConfig) -> Iterator[SystolicMapping]:
     """Yield mappings of one form, with all reasonable shapes of position tiles."""
     depth = config.accumulator_depth
     seen = set()
@@ -174,8 +174,7 @@ def _mappings(shape: ConvShape, config: ArrayConfig):
         p_tiles = -(-shape.p // min(shape.p, depth // q_count))
         mapping = SystolicMapping(config=config, shape=shape, p_count=-(-shape.p // p_tiles),
                                   q_count=q_count, filter_entries=0)
-        yield SystolicMapping(config=config, shape=shape, p_count=mapping.p_count, q_count=q_count,
-                              filter_entries=mapping.entries)
+        yield replace(mapping, filter_entries=mapping.entries)
         # Narrower tiles only help if the wide ones leave much of a bank empty.
         if 2 * q_count * mapping.p_count > depth and len(seen) >= 4:
             break
@@ -218,9 +217,4 @@ def search(
 
     Parameters, order and errors are those of :func:`oarlock.gen.mapping.search`.
     """
-    limit = config.filter_depth if max_entries is None else max_entries
-    found = [mapping for mapping in _search(shape, config, kinds, one_step)
-             if mapping.filter_entries <= limit]
-    if not found:
-        raise MappingError(f"no mapping of {shape} fits {limit} filter bytes per PE")
-    return found
+    return fitting(_search(shape, config, kinds, one_step), shape, config, max_entries)

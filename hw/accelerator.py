@@ -10,7 +10,7 @@ from .conv_engine import ConvEngine
 from .counters import Counters
 from .delay import delay
 from .descriptor import layout
-from .engine_ports import ARRAY_EVENTS, connect_engine
+from .engine import ARRAY_EVENTS, connect_engine
 from .global_buffer import GlobalBuffer
 from .post_processor import PostProcessor
 from .sequencer import Sequencer

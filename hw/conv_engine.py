@@ -1,7 +1,7 @@
 """Everything that runs a CONV descriptor: loader, schedulers, array, collector."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from . import isa
@@ -9,7 +9,7 @@ from .collector import Collector
 from .delay import delay
 from .descriptor import layout
 from .drain_scheduler import DrainScheduler, slot_sideband
-from .engine_ports import engine_ports, select_group
+from .engine import Engine, select_group
 from .ifmap_loader import IfmapLoader
 from .mac_scheduler import MacScheduler
 from .parameter_loader import ParameterLoader
@@ -19,36 +19,19 @@ from .processing_array import ProcessingArray
 __all__ = ["ConvEngine"]
 
 
-class ConvEngine(wiring.Component):
+class ConvEngine(Engine):
     """Run CONV descriptors on the array; scaling and the memories are outside.
 
     Loader, MAC scheduler and drain scheduler each walk the descriptor at their own pace: the loader
     ahead as far as the ifmap scratchpads hold, the drain up to two banks behind.
 
-    Parameters
-    ----------
-    config : :class:`~oarlock.gen.config.ArrayConfig`
-        Sizes of everything.
-    read_latency : :class:`int`
-        Of the global buffer.
-    scale_latency : :class:`int`
-        Of post-processing: from ``post_i`` to ``post_o``.
-
-    Members
-    -------
-    See :func:`~oarlock.hw.engine_ports.engine_ports`.
+    Parameters and members are those of :class:`~oarlock.hw.engine.Engine`.
     """
 
-    def __init__(self, config, *, read_latency, scale_latency):
-        self.config = config
-        self.read_latency = read_latency
-        self.scale_latency = scale_latency
-
-        super().__init__(engine_ports(
-            words=isa.conv_words(config.rows, config.cols), cols=config.cols,
-            filter_depth=config.filter_depth, word_bytes=config.word_bytes, lanes=config.lanes,
-            lane_depth=config.lane_depth,
-            tag_shape=self.tag_shape(config)))
+    @staticmethod
+    def descriptor_words(config):
+        """Return the words of a CONV descriptor."""
+        return isa.conv_words(config.rows, config.cols)
 
     @staticmethod
     def tag_shape(config):

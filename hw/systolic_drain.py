@@ -8,6 +8,7 @@ from . import isa
 from .accumulator import sum_address
 from .descriptor import layout
 from .loop_nest import LoopNest
+from .systolic_walk import used_columns, walk_positions
 
 
 __all__ = ["SystolicDrain"]
@@ -76,16 +77,7 @@ class SystolicDrain(wiring.Component):
         m.d.comb += [
             nest.start.eq(self.start),
             nest.count_group.eq(conv.group_count),
-            nest.count_q.eq(conv.q_count),
-            nest.other_q.eq(conv.q_last),
-            nest.choose_q.eq(nest.last_q_tile),
-            nest.count_p.eq(conv.p_count),
-            nest.other_p.eq(conv.p_last),
-            nest.choose_p.eq(nest.last_p_tile),
-            nest.count_q_tile.eq(conv.q_tiles),
-            nest.count_p_tile.eq(conv.p_tiles),
-            nest.count_block.eq(conv.block_count),
-            nest.count_tile.eq(conv.tile_count),
+            *walk_positions(nest, conv),
             nest.origin_address.eq(conv.out_base),
             nest.step_address_group.eq(self.lanes),
             nest.step_address_q.eq(conv.out_q_step),
@@ -134,9 +126,8 @@ class SystolicDrain(wiring.Component):
 
         columns = Signal(8)
         left    = Signal(signed(9))
-        partial = nest.last_block & (nest.last_tile | conv.part_each)
         m.d.comb += [
-            columns.eq(Mux(partial, conv.columns_last, conv.columns)),
+            columns.eq(used_columns(nest, conv)),
             left.eq(columns - nest.value_column),
             self.drain.bank.eq(bank),
             self.drain.position.eq(position),

@@ -1,12 +1,12 @@
 """Everything that runs a SYSTOLIC descriptor: schedulers, reader, systolic array, writer."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from . import isa
 from .delay import delay
 from .descriptor import layout
-from .engine_ports import engine_ports, select_group
+from .engine import Engine, select_group
 from .ifmap_reader import IfmapReader
 from .parameter_loader import ParameterLoader
 from .systolic_array import SystolicArray
@@ -17,35 +17,19 @@ from .systolic_scheduler import SystolicScheduler
 __all__ = ["SystolicEngine"]
 
 
-class SystolicEngine(wiring.Component):
+class SystolicEngine(Engine):
     """Run SYSTOLIC descriptors on the systolic array; scaling and the memories are outside.
 
     Activations come straight out of the global buffer, a word for every position and filter tile;
     outputs of a position are contiguous and go straight back.
 
-    Parameters
-    ----------
-    config : :class:`~oarlock.gen.config.ArrayConfig`
-        Sizes of everything.
-    read_latency : :class:`int`
-        Of the global buffer.
-    scale_latency : :class:`int`
-        Of post-processing: from ``post_i`` to ``post_o``.
-
-    Members
-    -------
-    See :func:`~oarlock.hw.engine_ports.engine_ports`.
+    Parameters and members are those of :class:`~oarlock.hw.engine.Engine`.
     """
 
-    def __init__(self, config, *, read_latency, scale_latency):
-        self.config = config
-        self.read_latency = read_latency
-        self.scale_latency = scale_latency
-
-        super().__init__(engine_ports(
-            words=isa.systolic_words(), cols=config.cols, filter_depth=config.filter_depth,
-            word_bytes=config.word_bytes, lanes=config.lanes, lane_depth=config.lane_depth,
-            tag_shape=self.tag_shape(config)))
+    @staticmethod
+    def descriptor_words(config):
+        """Return the words of a SYSTOLIC descriptor."""
+        return isa.systolic_words()
 
     @staticmethod
     def tag_shape(config):

@@ -8,6 +8,7 @@ from . import isa
 from .accumulator import Accumulator, accumulate_token
 from .descriptor import layout
 from .loop_nest import LoopNest
+from .systolic_walk import used_columns, walk_positions
 from .weight_feeder import feed_token
 
 
@@ -134,13 +135,12 @@ class SystolicScheduler(wiring.Component):
                     m.d.sync += feeding.eq(0)
 
         idle = cycles - self.rows
-        partial = nest.last_block & (nest.last_tile | conv.part_each)
         m.d.comb += [
             self.feed.valid.eq(issue & (step >= idle) if idle else issue),
             self.feed.entry.eq(entry),
             self.feed.step.eq(step - idle),
             self.feed.row_count.eq(Mux(nest.last_c, conv.row_count_last, conv.row_count)),
-            self.feed.columns.eq(Mux(partial, conv.columns_last, conv.columns)),
+            self.feed.columns.eq(used_columns(nest, conv)),
             self.feed.diagonal.eq(conv.diagonal),
         ]
 
@@ -157,19 +157,10 @@ class SystolicScheduler(wiring.Component):
             }, alternatives=["q", "p"])
         m.d.comb += [
             nest.start.eq(self.start),
-            nest.count_q.eq(conv.q_count),
-            nest.other_q.eq(conv.q_last),
-            nest.choose_q.eq(nest.last_q_tile),
-            nest.count_p.eq(conv.p_count),
-            nest.other_p.eq(conv.p_last),
-            nest.choose_p.eq(nest.last_p_tile),
+            *walk_positions(nest, conv),
             nest.count_x.eq(conv.s_count),
             nest.count_y.eq(conv.r_count),
             nest.count_c.eq(conv.c_count),
-            nest.count_q_tile.eq(conv.q_tiles),
-            nest.count_p_tile.eq(conv.p_tiles),
-            nest.count_block.eq(conv.block_count),
-            nest.count_tile.eq(conv.tile_count),
 
             nest.origin_address.eq(conv.in_base + conv.x_origin),
             nest.step_address_q.eq(conv.q_step),

@@ -40,7 +40,7 @@ struct Simulation {
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-EXPORT Simulation *oarlock_serial_create(double cycles_per_bit) {
+EXPORT Simulation *oarlock_create(double cycles_per_bit) {
     auto *simulation = new Simulation;
     simulation->cycles_per_bit = cycles_per_bit;
     simulation->top = std::make_unique<Voarlock>(&simulation->context, "oarlock");
@@ -48,10 +48,10 @@ EXPORT Simulation *oarlock_serial_create(double cycles_per_bit) {
     return simulation;
 }
 
-EXPORT void oarlock_serial_destroy(Simulation *simulation) { delete simulation; }
+EXPORT void oarlock_destroy(Simulation *simulation) { delete simulation; }
 
 // What is on its way from the far end goes on: only the board begins anew.
-EXPORT void oarlock_serial_reset(Simulation *simulation) {
+EXPORT void oarlock_reset(Simulation *simulation) {
     for (int cycle = 0; cycle < 16; ++cycle) {
         simulation->top->rst = cycle < 8;
         simulation->clock();
@@ -61,7 +61,7 @@ EXPORT void oarlock_serial_reset(Simulation *simulation) {
 
 // Runs for so many cycles, less if the input was not empty and is sent, or if the output is full.
 // Returns the cycles that it took.
-EXPORT uint64_t oarlock_serial_run(Simulation *simulation, const uint8_t *input,
+EXPORT uint64_t oarlock_run(Simulation *simulation, const uint8_t *input,
                                    uint64_t input_count, uint8_t *output, uint64_t output_count,
                                    uint64_t max_cycles, uint64_t *sent_count,
                                    uint64_t *received_count) {

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ..gen import cache
 from ..gen.config import ArrayConfig
 from ..gen.verilog import verilog_of
 from ..hw.link_isa import uart_divisor
+from .design import SIZE, SimulatedDesign
 from .simulator import build
-from .toolchain import ToolError
 
 
 __all__ = ["SerialSimulator", "build_serial"]
@@ -37,7 +35,7 @@ def build_serial(config: ArrayConfig, *, clock_hz: float, baud: float,
     return build(verilog, harness=HARNESS, progress=progress)
 
 
-class SerialSimulator:
+class SerialSimulator(SimulatedDesign):
     """A simulated board, just started, and the far end of its line.
 
     Parameters
@@ -47,23 +45,16 @@ class SerialSimulator:
     cycles_per_bit : :class:`float`
         Cycles of a bit of the far end's UART, which need not be whole.
 
-    Members
-    -------
-    cycles : :class:`int`
-        Cycles since the beginning.
+    Members are those of :class:`~oarlock.sim.design.SimulatedDesign`.
     """
 
-    def __init__(self, library: Path, *, cycles_per_bit: float) -> None:
-        self.cycles = 0
-        self._handle: int | None = None
-        self._library = _load(library)
-        self._handle = self._library.oarlock_serial_create(cycles_per_bit)
-        self._output = ctypes.create_string_buffer(OUTPUT_BYTES)
-        self.reset()
+    CREATE = ctypes.c_double
+    RUN = ("oarlock_run", [ctypes.c_char_p, SIZE, ctypes.c_char_p, SIZE, SIZE,
+                           ctypes.POINTER(SIZE), ctypes.POINTER(SIZE)])
 
-    def reset(self) -> None:
-        """Start the board again; memories keep what they hold."""
-        self._library.oarlock_serial_reset(self._handle)
+    def __init__(self, library: Path, *, cycles_per_bit: float) -> None:
+        super().__init__(library, cycles_per_bit)
+        self._output = ctypes.create_string_buffer(OUTPUT_BYTES)
 
     def run(self, data: bytes, max_cycles: int) -> tuple[int, bytes]:
         """Send bytes and receive others for a while.
@@ -81,36 +72,7 @@ class SerialSimulator:
             How many bytes were taken (the last may still be under way), and what was received.
         """
         sent, received = ctypes.c_uint64(), ctypes.c_uint64()
-        self.cycles += self._library.oarlock_serial_run(
+        self.cycles += self._library.oarlock_run(
             self._handle, data, len(data), self._output, OUTPUT_BYTES, max_cycles,
             ctypes.byref(sent), ctypes.byref(received))
         return sent.value, self._output.raw[:received.value]
-
-    def close(self) -> None:
-        """Free the simulation; may be called twice."""
-        if self._handle is not None:
-            self._library.oarlock_serial_destroy(self._handle)
-            self._handle = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
-        self.close()
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise ToolError(f"simulator cannot be loaded, delete {path.parent}: {error}") from error
-    size, handle, count = ctypes.c_uint64, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint64)
-    library.oarlock_serial_create.argtypes = [ctypes.c_double]
-    library.oarlock_serial_create.restype = handle
-    library.oarlock_serial_destroy.argtypes = library.oarlock_serial_reset.argtypes = [handle]
-    library.oarlock_serial_destroy.restype = library.oarlock_serial_reset.restype = None
-    library.oarlock_serial_run.argtypes = [
-        handle, ctypes.c_char_p, size, ctypes.c_char_p, size, size, count, count]
-    library.oarlock_serial_run.restype = size
-    return library

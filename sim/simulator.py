@@ -12,12 +12,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from ..gen import cache
+from .design import HANDLE, SIZE, SimulatedDesign
 from .toolchain import ToolError, VerilatorTool, find_verilator
 
 
@@ -57,7 +56,7 @@ class Exchange:
     cycles: int
 
 
-class Simulator:
+class Simulator(SimulatedDesign):
     """A simulated accelerator, just reset.
 
     Parameters
@@ -68,27 +67,19 @@ class Simulator:
         File for the waves of all signals, in the format that the library was built for. Complete
         only after :meth:`close`.
 
-    Members
-    -------
-    cycles : :class:`int`
-        Cycles since the beginning.
+    Members are those of :class:`~oarlock.sim.design.SimulatedDesign`.
     """
 
+    CREATE = ctypes.c_char_p
+    RUN = ("oarlock_exchange", [HANDLE, SIZE, HANDLE, SIZE, SIZE, ctypes.POINTER(SIZE),
+                                ctypes.POINTER(SIZE)])
+
     def __init__(self, library: Path, *, waves: Path | None = None) -> None:
-        self.cycles = 0
-        self._handle: int | None = None
         if waves is not None:
             # Verilator would only abort the process.
             with open(waves, "wb"):
                 pass
-        self._library = _load(library)
-        self._handle = self._library.oarlock_create(
-            None if waves is None else os.fsencode(waves.resolve()))
-        self.reset()
-
-    def reset(self) -> None:
-        """Bring the accelerator into its first state; memories keep what they hold."""
-        self._library.oarlock_reset(self._handle)
+        super().__init__(library, None if waves is None else os.fsencode(waves.resolve()))
 
     def exchange(self, words: np.ndarray, count: int, max_cycles: int,
                  tick: Callable[[int], None] | None = None) -> Exchange:
@@ -121,38 +112,6 @@ class Simulator:
                 tick(cycles)
         self.cycles += cycles
         return Exchange(sent, target[:received], cycles)
-
-    def close(self) -> None:
-        """Free the simulation and complete the waves; may be called twice."""
-        if self._handle is not None:
-            self._library.oarlock_destroy(self._handle)
-            self._handle = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def _load(path: Path) -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise ToolError(f"simulator cannot be loaded, delete {path.parent}: {error}") from error
-    size, handle = ctypes.c_uint64, ctypes.c_void_p
-    library.oarlock_create.argtypes = [ctypes.c_char_p]
-    library.oarlock_create.restype = handle
-    library.oarlock_destroy.argtypes = library.oarlock_reset.argtypes = [handle]
-    library.oarlock_destroy.restype = library.oarlock_reset.restype = None
-    library.oarlock_exchange.argtypes = [
-        handle, handle, size, handle, size, size, ctypes.POINTER(size), ctypes.POINTER(size)]
-    library.oarlock_exchange.restype = size
-    return library
 
 
 def build(verilog: str, *, waves: str = "", harness: Path = HARNESS,

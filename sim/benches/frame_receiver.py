@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 
 from ...hw import link_isa
 from ...hw.frame_receiver import HEADER
 from ...hw.link_isa import FLAG, Frame, FrameDecoder, encode
 from ..bench import Bench, bench_test
+from .frame_noise import damage, random_frame
 from .packing import fields_of
 
 
@@ -72,22 +72,12 @@ class Receiver:
         assert self.frames.seen
 
 
-def random_frame(rng: random.Random) -> bytes:
-    """Encode any fields and words, often of bytes that have to be escaped."""
-    def value(width: int) -> int:
-        word = rng.choice([0x7E7E7E7E, 0x7D7D7D7D, 0x5D7D5E7D, 0, rng.getrandbits(32)])
-        return word % (1 << width)
-
-    fields = {name: value(width) for name, width in link_isa.FRAME_FIELDS if name != "count"}
-    return encode(Frame(**fields, words=tuple(value(32) for _ in range(rng.randrange(5)))))
-
-
 @bench_test(cycles=80_000)
 async def truncated_frames(bench: Bench) -> None:
     """Cut frames anywhere, at either end, and put whole ones between."""
     receiver, rng = Receiver(bench), bench.rng("cuts")
     for _ in range(30):
-        frame = random_frame(rng)
+        frame = encode(random_frame(rng))
         where = rng.randrange(len(frame) + 1)
         await receiver.feed(rng.choice([frame, frame[:where], frame[where:], frame[1:]]))
     await receiver.finish()
@@ -98,19 +88,8 @@ async def damaged_frames(bench: Bench) -> None:
     """Change, lose, double and insert bytes, in most frames at least once."""
     receiver, rng = Receiver(bench), bench.rng("damage")
     for _ in range(40):
-        data = bytearray(random_frame(rng))
-        for _ in range(rng.randrange(3)):
-            where = rng.randrange(len(data))
-            match rng.randrange(4):
-                case 0:
-                    data[where] ^= 1 << rng.randrange(8)
-                case 1:
-                    del data[where]
-                case 2:
-                    data.insert(where, data[where])
-                case 3:
-                    data[where:where] = rng.randbytes(rng.randint(1, 6))
-        await receiver.feed(bytes(data))
+        frame = encode(random_frame(rng))
+        await receiver.feed(damage(rng, frame) if rng.random() < 0.7 else frame)
     await receiver.finish()
 
 
@@ -121,5 +100,5 @@ async def noise(bench: Bench) -> None:
     for _ in range(15):
         await receiver.feed(bytes(rng.choice([FLAG, link_isa.ESCAPE, rng.randrange(256)])
                                   for _ in range(rng.randrange(100))))
-        await receiver.feed(bytes([FLAG]) + random_frame(rng))
+        await receiver.feed(bytes([FLAG]) + encode(random_frame(rng)))
     await receiver.finish()

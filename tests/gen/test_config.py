@@ -39,7 +39,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"program_depth": 20}, "program_depth must be room for two descriptors, and at most 65536, "
                             "not 20"),
     ({"zero_gating": 1}, "zero_gating must be of type bool, not 1"),
-    ({"counters": "no"}, "counters must be of type bool, not 'no'"),
+    ({"counters": 0}, "counters must be of type bool, not 0"),
     ({"run_length": 1}, "run_length must be of type bool, not 1"),
     ({"dataflow": "output-stationary"},
      "dataflow must be row-stationary or weight-stationary, not 'output-stationary'"),

@@ -6,7 +6,7 @@ from amaranth.sim import Simulator
 from oarlock.gen.dataflow import dataflow_of
 from oarlock.gen.lower import parameter_entries
 from oarlock.hw.accelerator import ENGINES
-from oarlock.hw.engine_ports import connect_engine
+from oarlock.hw.engine import connect_engine
 from oarlock.hw.global_buffer import GlobalBuffer
 from oarlock.hw.post_processor import PostProcessor
 

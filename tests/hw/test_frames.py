@@ -11,6 +11,7 @@ from oarlock.hw.crc32 import Crc32
 from oarlock.hw.frame_receiver import FrameReceiver
 from oarlock.hw.frame_sender import FrameSender
 from oarlock.hw.link_isa import Frame, FrameDecoder, encode
+from oarlock.sim.benches.frame_noise import damage, random_frame
 
 
 def simulate(dut, *testbenches):
@@ -19,16 +20,6 @@ def simulate(dut, *testbenches):
     for testbench in testbenches:
         sim.add_testbench(testbench)
     sim.run()
-
-
-def random_frame(rng, words=6):
-    """Return a frame of whatever fields, rich in bytes that must be escaped."""
-    def value(width):
-        part = rng.choice([0x7E, 0x7D, 0x5E, 0x00, 0xFF, rng.randrange(256)])
-        return (part * 0x01010101 if rng.random() < 0.5 else rng.getrandbits(32)) % (1 << width)
-
-    fields = {name: value(width) for name, width in link_isa.FRAME_FIELDS if name != "count"}
-    return Frame(**fields, words=tuple(value(32) for _ in range(rng.randint(0, words))))
 
 
 @pytest.mark.parametrize("data", [b"", b"123456789", bytes(range(50))])
@@ -88,27 +79,6 @@ def receive(items):
 
     simulate(dut, testbench)
     return frames, bad
-
-
-def damage(rng, data):
-    """Return what may become of a frame on its way."""
-    data = bytearray(data)
-    for _ in range(rng.randint(1, 3)):
-        where = rng.randrange(len(data))
-        match rng.randrange(5):
-            case 0:
-                data[where] ^= 1 << rng.randrange(8)
-            case 1:
-                del data[where]
-            case 2:
-                data.insert(where, data[where])
-            case 3:
-                data[where:where] = rng.randbytes(3)
-            case 4:
-                del data[where:]
-        if not data:
-            break
-    return bytes(data)
 
 
 @pytest.mark.parametrize("seed", range(4))

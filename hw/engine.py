@@ -1,14 +1,14 @@
-"""What the engines of all dataflows have in common: their ports."""
+"""What the engines of all dataflows have in common."""
 
 from amaranth import *
-from amaranth.lib import data
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array_row import filter_word
 from .post_processor import beat_layout, result_layout
 
 
-__all__ = ["ARRAY_EVENTS", "connect_engine", "engine_ports", "select_group"]
+__all__ = ["ARRAY_EVENTS", "Engine", "connect_engine", "select_group"]
 
 
 #: What an engine counts in a cycle, by the names of :data:`isa.COUNTERS`.
@@ -20,21 +20,21 @@ ARRAY_EVENTS = (
 EVENT_WIDTH = 12
 
 
-def engine_ports(*, words, cols, filter_depth, word_bytes, lanes, lane_depth, tag_shape):
-    """Return the members of an engine, which runs the descriptors of convolutions.
+class Engine(wiring.Component):
+    """What runs the descriptors of convolutions; scaling and the memories are outside.
 
     Parameters
     ----------
-    words : :class:`int`
-        Of a descriptor.
-    cols, filter_depth, word_bytes, lanes, lane_depth : :class:`int`
-        See :class:`~oarlock.gen.config.ArrayConfig`.
-    tag_shape : shape-like
-        What goes through post-processing beside the sums.
+    config : :class:`~oarlock.gen.config.ArrayConfig`
+        Sizes of everything.
+    read_latency : :class:`int`
+        Of the global buffer.
+    scale_latency : :class:`int`
+        Of post-processing: from ``post_i`` to ``post_o``.
 
     Members
     -------
-    words : ``In(32).array(words)``
+    words : ``In(32).array(descriptor_words(config))``
         The descriptor; stable from ``start`` while ``busy``.
     start, busy : ``In(1)``, ``Out(1)``
         ``busy`` holds from the cycle after ``start`` until the last output is in the buffer.
@@ -52,26 +52,44 @@ def engine_ports(*, words, cols, filter_depth, word_bytes, lanes, lane_depth, ta
     events : ``Out(StructLayout)``
         For the counters: :data:`ARRAY_EVENTS` of this cycle or one shortly before.
     """
-    return {
-        "words": In(32).array(words),
-        "start": In(1),
-        "busy": Out(1),
-        "filter": In(filter_word(cols=cols, filter_depth=filter_depth)),
-        "read_enable": Out(1),
-        "read_address": Out(24),
-        "read_data": In(8).array(word_bytes),
-        "write_enable": Out(1),
-        "write_address": Out(24),
-        "write_count": Out(range(word_bytes + 1)),
-        "write_data": Out(8).array(word_bytes),
-        "post_i": Out(beat_layout(lanes=lanes, tag_shape=tag_shape)),
-        "post_o": In(result_layout(lanes=lanes, tag_shape=tag_shape)),
-        "parameter_load": Out(1),
-        "parameter_lanes": Out(lanes),
-        "parameter_entry": Out(16),
-        "parameter_address": Out(range(2 * lane_depth)),
-        "events": Out(data.StructLayout(dict.fromkeys(ARRAY_EVENTS, EVENT_WIDTH))),
-    }
+
+    def __init__(self, config, *, read_latency, scale_latency):
+        self.config = config
+        self.read_latency = read_latency
+        self.scale_latency = scale_latency
+
+        word_bytes, lanes = config.word_bytes, config.lanes
+        tag_shape = self.tag_shape(config)
+        super().__init__({
+            "words": In(32).array(self.descriptor_words(config)),
+            "start": In(1),
+            "busy": Out(1),
+            "filter": In(filter_word(cols=config.cols, filter_depth=config.filter_depth)),
+            "read_enable": Out(1),
+            "read_address": Out(24),
+            "read_data": In(8).array(word_bytes),
+            "write_enable": Out(1),
+            "write_address": Out(24),
+            "write_count": Out(range(word_bytes + 1)),
+            "write_data": Out(8).array(word_bytes),
+            "post_i": Out(beat_layout(lanes=lanes, tag_shape=tag_shape)),
+            "post_o": In(result_layout(lanes=lanes, tag_shape=tag_shape)),
+            "parameter_load": Out(1),
+            "parameter_lanes": Out(lanes),
+            "parameter_entry": Out(16),
+            "parameter_address": Out(range(2 * config.lane_depth)),
+            "events": Out(data.StructLayout(dict.fromkeys(ARRAY_EVENTS, EVENT_WIDTH))),
+        })
+
+    @staticmethod
+    def descriptor_words(config):
+        """Return the words of a descriptor."""
+        raise NotImplementedError
+
+    @staticmethod
+    def tag_shape(config):
+        """Lay out what a beat takes along through post-processing."""
+        raise NotImplementedError
 
 
 def connect_engine(m, engine, buffer, post):
