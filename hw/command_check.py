@@ -118,20 +118,21 @@ class CommandCheck(wiring.Component):
             in_range.eq(aligned & (self.count <= left)),
             begins.eq(aligned & (left >= 0)),
         ]
-        uncoded = 0 if self.run_length else self.coded
+        no_block = self.coded & (self.count == 0) if self.run_length else self.coded
         with m.Switch(self.header.opcode):
             with m.Case(Opcode.WRITE):
                 with m.If(self.header.memory >= len(Memory)):
                     m.d.comb += self.status.eq(Status.BAD_MEMORY)
-                with m.Elif(uncoded | (self.coded & (self.count == 0))):
+                with m.Elif(no_block):
                     m.d.comb += self.status.eq(Status.BAD_CODE)
                 with m.Elif(~Mux(self.coded, begins, in_range)):
                     m.d.comb += self.status.eq(Status.BAD_ADDRESS)
             with m.Case(Opcode.READ):
                 with m.If(~self.header.memory.matches(Memory.GLOBAL_BUFFER, Memory.PROGRAM)):
                     m.d.comb += self.status.eq(Status.BAD_MEMORY)
-                with m.Elif(uncoded):
-                    m.d.comb += self.status.eq(Status.BAD_CODE)
+                if not self.run_length:
+                    with m.Elif(self.coded):
+                        m.d.comb += self.status.eq(Status.BAD_CODE)
                 # A block may have a word more, and an answer states up to 65,535.
                 with m.Elif(~in_range | self.count[16:].any()
                             | (self.coded & self.count[:16].all())):
