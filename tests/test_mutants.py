@@ -140,7 +140,7 @@ SYSTOLIC_MUTANTS = {
         "(full_banks != 2)", "1", "one lane for all columns"),
     "the last filter tile is a whole one": (
         systolic_drain.SystolicDrain, systolic_engine,
-        "Mux(partial, conv.columns_last, conv.columns)", "conv.columns",
+        "used_columns(nest, conv)", "conv.columns",
         "lanes do not divide columns"),
     "lanes keep the parameters of the first tile": (
         systolic_drain.SystolicDrain, systolic_engine,
