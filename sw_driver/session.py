@@ -10,6 +10,7 @@ import numpy as np
 
 from ..hw import isa
 from .batch import Batch, answer_header, check_header
+from .boxes import box_words, coded_operand, read_pieces
 from .errors import (
     DriverError,
     LinkTimeout,
@@ -19,15 +20,11 @@ from .errors import (
     WrongVersion,
 )
 from .program import Program, Step
-from .run_length import decode, encode
+from .run_length import decode
 from .transport import Transport
 
 
 __all__ = ["Session", "identify"]
-
-READ_LIMIT = 0xFFFF
-#: Words from which on a read is worth its length being asked for: the host waits for it.
-CODED_READ_LEAST = 32
 
 #: Deadlines, in device cycles: of an answer that needs no run, and of runs by what they compute.
 ANSWER_CYCLES = 1_000_000
@@ -364,19 +361,9 @@ def _slices(step: Step) -> tuple[slice, ...]:
     return tuple(slice(low, high) for low, high in step["box"])
 
 
-def _operand(zero: int) -> int:
-    return isa.CODED_OPERAND | zero & 0xFF
-
-
 def _add_write(batch: Batch, step: Step, tensor: np.ndarray, zero: int | None) -> None:
-    """Write a box, coded if that is shorter."""
-    data = tensor[_slices(step)].tobytes()
-    data += bytes([(zero or 0) & 0xFF]) * (-len(data) % 4)
-    words, operand = np.frombuffer(data, "<u4").astype(np.uint32), 0
-    if zero is not None:
-        block = encode(words, zero)
-        if len(block) < len(words):
-            words, operand = block.astype(np.uint32), _operand(zero)
+    """Write a box."""
+    words, operand = box_words(tensor[_slices(step)], zero)
     batch.command(isa.Opcode.WRITE, memory=isa.Memory.GLOBAL_BUFFER, operand=operand,
                   address=step["address"], count=len(words), data=words)
 
@@ -393,22 +380,15 @@ def _add_read(batch: Batch, step: Step, tensor: np.ndarray, zero: int | None) ->
             data = np.concatenate(pieces).astype("<u4").view(np.int8)
             target[...] = data[:target.size].reshape(target.shape)
 
-    if zero is None or count < CODED_READ_LEAST:
-        for start in range(0, count, READ_LIMIT):
-            piece = min(READ_LIMIT, count - start)
-            batch.command(isa.Opcode.READ, piece, keep, memory=isa.Memory.GLOBAL_BUFFER,
-                          address=step["address"] + 4 * start, count=piece)
-        return
-    # A block may have a word more.
-    for start in range(0, count, READ_LIMIT - 1):
-        piece = min(READ_LIMIT - 1, count - start)
-
+    for start, piece, coded in read_pieces(target.size, coded=zero is not None):
         def expand(block: np.ndarray, piece: int = piece) -> None:
             words = decode(block, zero)
             if len(words) != piece:
                 raise ProtocolError(f"Block must stand for {piece} words, not {len(words)}")
             keep(words)
 
-        batch.command(isa.Opcode.READ, 0, expand, memory=isa.Memory.GLOBAL_BUFFER,
-                      operand=_operand(zero), address=step["address"] + 4 * start, count=piece,
-                      limit=piece + 1)
+        batch.command(isa.Opcode.READ, 0 if coded else piece, expand if coded else keep,
+                      memory=isa.Memory.GLOBAL_BUFFER,
+                      operand=coded_operand(zero) if coded else 0,
+                      address=step["address"] + 4 * start, count=piece,
+                      limit=piece + 1 if coded else 0)
