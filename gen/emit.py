@@ -186,8 +186,9 @@ class Emitter:
         return self.setup.steps, inference.steps, words
 
     def _box(self, do: str, name: str) -> None:
-        image = image_shape(self.graph.tensors[name].shape)
-        self.inference.step(do, tensor=name, box=whole(image), address=self.memory.addresses[name])
+        tensor = self.graph.tensors[name]
+        self.inference.step(do, tensor=name, box=whole(image_shape(tensor.shape)),
+                            address=self.memory.addresses[name], zero_point=tensor.zero_point)
 
     def _emit_setup(self) -> None:
         """Load what stays."""
@@ -256,7 +257,8 @@ class Emitter:
             if part.reads:
                 wait()
             for tensor, box, address in part.reads:
-                steps.step("write_box", tensor=tensor, box=box, address=address)
+                steps.step("write_box", tensor=tensor, box=box, address=address,
+                           zero_point=self.graph.tensors[tensor].zero_point)
             filter_base = self.filter_base.get(index, 0)
             parameter_base = self.parameter_base.get(index, 0) + part.box[2][0]
             if plan.mapping is not None and part.shape is not None:
@@ -291,7 +293,8 @@ class Emitter:
             if part.writes is not None:
                 wait()
                 tensor, box, address = part.writes
-                steps.step("read_box", tensor=tensor, box=box, address=address)
+                steps.step("read_box", tensor=tensor, box=box, address=address,
+                           zero_point=self.graph.tensors[tensor].zero_point)
         wait()
 
     def _length(self, job: _Job) -> int:

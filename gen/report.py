@@ -18,6 +18,7 @@ from .counts import layer_counts
 from .energy import EnergyTable, energies
 from .errors import OarlockError
 from .interpret import evaluate
+from .link_words import link_boxes, link_words
 from .network import Layer, Network
 from .runner import check_inputs, compile_model, random_inputs, run_model
 from .value_counts import value_counts
@@ -140,8 +141,10 @@ def measure(
                   for layer, counts in zip(layers, without, strict=True))
     total: Counter[str] = Counter()
     for counts in predicted:
-        total.update(counts)
-    link = _link(program, network, values)
+        total.update({name: counts[name] for name in MODELLED})
+    total.update(link_words(
+        program, link_boxes(program, network, values, run_length=config.run_length)))
+    link = _link(program, network, values, config)
     joules = picojoules * 1e-12
     link_bits = 8 * (run.report["link_bytes_in"] + run.report["link_bytes_out"])
     link_joules = link_bits * link_pj_per_bit * 1e-12
@@ -153,9 +156,9 @@ def measure(
             {"counter": name, "device": counters[name], "model": total[name],
              "equal": counters[name] == total[name],
              "layers_equal": all(not layer["wrong"].get(name) for layer in layers)}
-            for name in counters if name in MODELLED],
+            for name in counters if name in total],
         "latency_s": latency,
-        "latency_with_link_s": (run.cycles + link["raw_words"]) / config.clock_hz,
+        "latency_with_link_s": (run.cycles + link["words"]) / config.clock_hz,
         "table": asdict(table) | {"costs": dict(table.costs)},
         "energy": {
             "device_j": joules, "device_ungated_j": ungated * 1e-12,
@@ -201,37 +204,24 @@ def _layer(entry: Mapping[str, Any], predicted: Counter[str], config: ArrayConfi
     }
 
 
-def _link(program: Program, network: Network, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return words of activations over the link, raw and run-length coded."""
-    from ..sw_driver.run_length import encode
-
-    rows = []
-    for step in program.inference:
-        if step["do"] not in ("write_box", "read_box"):
-            continue
-        name = program.host_aliases.get(step["tensor"], step["tensor"])
-        data = values[name].reshape(program.host_tensors[step["tensor"]])
-        box = tuple(slice(start, end) for start, end in step["box"])
-        part = np.ascontiguousarray(data[box]).ravel()
-        zero = network.tensors[name].zero_point
-        words = np.pad(part, (0, -len(part) % 4), constant_values=zero).view("<u4")
-        rows.append({"tensor": name, "direction": "in" if step["do"] == "write_box" else "out",
-                     "bytes": part.size, "raw_words": len(words),
-                     "coded_words": len(encode(words, zero)),
-                     "zeros": float(np.mean(part == zero)) if part.size else 0.0})
-    merged: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in rows:
-        into = merged.setdefault((row["tensor"], row["direction"]),
-                                 row | {"bytes": 0, "raw_words": 0, "coded_words": 0, "pieces": 0,
-                                        "zeros": 0.0})
-        into["zeros"] = ((into["zeros"] * into["bytes"] + row["zeros"] * row["bytes"])
-                         / max(1, into["bytes"] + row["bytes"]))
-        for key in ("bytes", "raw_words", "coded_words"):
-            into[key] += row[key]
-        into["pieces"] += 1
-    return {"tensors": list(merged.values()),
-            "raw_words": sum(row["raw_words"] for row in rows),
-            "coded_words": sum(row["coded_words"] for row in rows)}
+def _link(program: Program, network: Network, values: Mapping[str, np.ndarray],
+          config: ArrayConfig) -> dict[str, Any]:
+    """Return words of activations over the link: raw, run-length coded, and as the device does."""
+    coded = link_boxes(program, network, values, run_length=True)
+    merged: dict[tuple[str, bool], dict[str, Any]] = {}
+    for box in coded:
+        into = merged.setdefault((box.tensor, box.to_device), {
+            "tensor": box.tensor, "direction": "in" if box.to_device else "out",
+            "bytes": 0, "raw_words": 0, "coded_words": 0, "pieces": 0, "zeros": 0})
+        for key, value in (("bytes", box.bytes), ("raw_words", box.raw_words), ("zeros", box.zeros),
+                           ("coded_words", box.words), ("pieces", box.commands)):
+            into[key] += value
+    for row in merged.values():
+        row["zeros"] /= max(1, row["bytes"])
+    raw_words, coded_words = sum(box.raw_words for box in coded), sum(box.words for box in coded)
+    return {"tensors": list(merged.values()), "raw_words": raw_words, "coded_words": coded_words,
+            "run_length": config.run_length,
+            "words": coded_words if config.run_length else raw_words}
 
 
 def _storage(config: ArrayConfig) -> dict[str, int]:

@@ -100,7 +100,8 @@ def _metrics(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Zero weights", f"{_count(weights['zeros'])} of {_count(weights['count'])} "
          f"({weights['zeros'] / max(1, weights['count']):.1%})", "counted in the model file"),
         ("Activations over the link", f"{_count(4 * link['raw_words'])} bytes raw, "
-         f"{_count(4 * link['coded_words'])} run-length coded", "raw counted, coded modelled"),
+         f"{_count(4 * link['coded_words'])} run-length coded",
+         "coded counted, raw modelled" if link["run_length"] else "raw counted, coded modelled"),
         ("Made from", "one inference on the Verilated Verilog, cycle by cycle"
          + (", random input" if report["random_input"] else ""), "simulation, before synthesis"),
     ]

@@ -63,7 +63,8 @@ class Accelerator(wiring.Component):
         m.submodules.decoder = decoder = CommandDecoder(
             rows=config.rows, cols=config.cols, buffer_bytes=config.buffer_bytes,
             program_depth=config.program_depth, parameter_depth=config.parameter_depth,
-            filter_depth=config.filter_depth, info=config.info())
+            filter_depth=config.filter_depth, info=config.info(),
+            run_length=config.run_length)
         m.submodules.sequencer = sequencer = Sequencer(
             lengths=config.descriptor_lengths, program_depth=config.program_depth)
         m.submodules.buffer = buffer = GlobalBuffer(

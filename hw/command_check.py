@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from . import isa
 from .isa import Memory, Opcode, Status
 
 
@@ -33,6 +34,8 @@ class CommandCheck(wiring.Component):
         PEs down.
     buffer_bytes, program_depth, parameter_depth, filter_depth : :class:`int`
         Sizes of the memories in the units of :class:`isa.Memory`; the depths 65536 at most.
+    run_length : :class:`bool`
+        Whether blocks can be executed.
 
     Members
     -------
@@ -40,6 +43,9 @@ class CommandCheck(wiring.Component):
         The first two words.
     count : ``In(32)``
         The third, at least :attr:`LATENCY` cycles after the others.
+    coded : ``Out(1)``
+        A ``WRITE`` or ``READ`` is one of a block; from the header alone. Of a ``WRITE``, only the
+        address is checked.
     status : ``Out(4)``
         :class:`isa.Status`, in the same cycle as ``count``. A ``RUN`` is only checked for as many
         words as it has descriptors: their kinds tell how long they are.
@@ -48,8 +54,10 @@ class CommandCheck(wiring.Component):
     #: From the address to the status.
     LATENCY = 1
 
-    def __init__(self, *, rows, buffer_bytes, program_depth, parameter_depth, filter_depth):
+    def __init__(self, *, rows, buffer_bytes, program_depth, parameter_depth, filter_depth,
+                 run_length):
         self.rows = rows
+        self.run_length = run_length
         self.buffer_bytes = buffer_bytes
         self.program_depth = program_depth
         self.parameter_depth = parameter_depth
@@ -59,6 +67,7 @@ class CommandCheck(wiring.Component):
             "header":  In(COMMAND),
             "address": In(32),
             "count":   In(32),
+            "coded":   Out(1),
             "status":  Out(4),
         })
 
@@ -102,17 +111,31 @@ class CommandCheck(wiring.Component):
         m.d.sync += left.eq(limit - start)
 
         in_range = Signal()
-        m.d.comb += in_range.eq(aligned & (self.count <= left))
+        begins   = Signal()
+        m.d.comb += [
+            self.coded.eq((self.header.memory == Memory.GLOBAL_BUFFER)
+                          & ((self.header.operand & isa.CODED_OPERAND) != 0)),
+            in_range.eq(aligned & (self.count <= left)),
+            begins.eq(aligned & (left >= 0)),
+        ]
+        no_block = self.coded & (self.count == 0) if self.run_length else self.coded
         with m.Switch(self.header.opcode):
             with m.Case(Opcode.WRITE):
                 with m.If(self.header.memory >= len(Memory)):
                     m.d.comb += self.status.eq(Status.BAD_MEMORY)
-                with m.Elif(~in_range):
+                with m.Elif(no_block):
+                    m.d.comb += self.status.eq(Status.BAD_CODE)
+                with m.Elif(~Mux(self.coded, begins, in_range)):
                     m.d.comb += self.status.eq(Status.BAD_ADDRESS)
             with m.Case(Opcode.READ):
                 with m.If(~self.header.memory.matches(Memory.GLOBAL_BUFFER, Memory.PROGRAM)):
                     m.d.comb += self.status.eq(Status.BAD_MEMORY)
-                with m.Elif(~in_range | self.count[16:].any()):
+                if not self.run_length:
+                    with m.Elif(self.coded):
+                        m.d.comb += self.status.eq(Status.BAD_CODE)
+                # A block may have a word more, and an answer states up to 65,535.
+                with m.Elif(~in_range | self.count[16:].any()
+                            | (self.coded & self.count[:16].all())):
                     m.d.comb += self.status.eq(Status.BAD_ADDRESS)
             with m.Case(Opcode.RUN):
                 with m.If(~in_range):

@@ -3,20 +3,21 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from . import isa
+from .coded_access import CodedAccess
 from .command_check import COMMAND, CommandCheck
+from .data_distributor import PROGRAM_WRITE, DataDistributor
 from .global_buffer import ADDRESS_WIDTH, HOST_WRITE
 from .isa import Memory, Opcode, Status
 
 
 __all__ = ["ANSWER", "PROGRAM_WRITE", "CommandDecoder"]
 
-PROGRAM_WRITE = data.StructLayout({"addr": 16, "data": 32})
 #: A word of an answer; ``last`` is set with the last of each.
-ANSWER        = data.StructLayout({"data": 32, "last": 1})
-RESPONSE      = data.StructLayout({"words": 16, "status": 4, "opcode": 4})
+ANSWER   = data.StructLayout({"data": 32, "last": 1})
+RESPONSE = data.StructLayout({"words": 16, "status": 4, "opcode": 4})
 
 # Enough for a READ of a word a cycle: there and back through the global buffer, and this FIFO.
 ANSWER_DEPTH = 16
@@ -38,6 +39,7 @@ class CommandDecoder(wiring.Component):
     ``INFO``, ``COUNTERS``            5 + 17, 5 + 30
     ``WAIT``                          5 + 2, and as long as ``busy``
     ``READ`` of n words               6 + n and the memory's latency (n = 0: 6)
+    ``WRITE``, ``READ`` of a block    as above, and until it is decoded or was encoded twice
     a word dropped by ``BAD_SYNC``    2
     ================================  ==================================================
 
@@ -53,6 +55,8 @@ class CommandDecoder(wiring.Component):
         Sizes of the memories in the units of :class:`isa.Memory`.
     info : :class:`~collections.abc.Mapping`
         What ``INFO`` answers, by the names of :data:`isa.INFO_FIELDS`.
+    run_length : :class:`bool`
+        Execute commands whose data are run-length coded, rather than refuse them.
 
     Members
     -------
@@ -96,7 +100,7 @@ class CommandDecoder(wiring.Component):
     LATENCY = 1
 
     def __init__(self, *, rows, cols, buffer_bytes, program_depth, parameter_depth, filter_depth,
-                 info):
+                 info, run_length=False):
         for noun, value in ("Rows", rows), ("Columns", cols):
             if not 1 <= value <= 16:
                 raise ValueError(f"{noun} must be 1 to 16, not {value!r}")
@@ -118,6 +122,7 @@ class CommandDecoder(wiring.Component):
         self.parameter_depth = parameter_depth
         self.filter_depth = filter_depth
         self.info = dict(info)
+        self.run_length = run_length
 
         super().__init__({
             "i": In(stream.Signature(32)),
@@ -171,7 +176,8 @@ class CommandDecoder(wiring.Component):
         # The cycle after a command's third word finds out whether it can be executed.
         m.submodules.check = check = CommandCheck(
             rows=self.rows, buffer_bytes=self.buffer_bytes, program_depth=self.program_depth,
-            parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)
+            parameter_depth=self.parameter_depth, filter_depth=self.filter_depth,
+            run_length=self.run_length)
         checking = Signal()
         m.d.comb += [
             check.header.eq(header),
@@ -182,11 +188,40 @@ class CommandDecoder(wiring.Component):
         with m.If(checking):
             m.d.sync += status.eq(check.status)
 
+        m.submodules.access = access = CodedAccess(
+            size_bytes=self.buffer_bytes, run_length=self.run_length)
+        connect(m, access.write, flipped(self.host_write))
+        connect(m, access.read, flipped(self.host_read))
+        m.d.comb += [
+            access.read_valid.eq(self.host_read_valid),
+            access.read_data.eq(self.host_read_data),
+            access.address.eq(address),
+            access.zero_point.eq(header.operand),
+            access.count.eq(count),
+            access.i.payload.last.eq(count == 0),
+        ]
+
         # Data words pass through one register, so that the first of them meets its status.
-        pointer    = Signal(ADDRESS_WIDTH)
-        data_taken = Signal()
-        data_free  = self._elaborate_writes(m, header, address, pointer, checking, check.status,
-                                            data_taken)
+        m.submodules.distributor = distributor = DataDistributor(
+            cols=self.cols, parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)
+        pointer   = distributor.pointer
+        data_free = distributor.i.ready
+        connect(m, distributor.buffer_write, access.plain_write)
+        connect(m, distributor.program_write, flipped(self.program_write))
+        m.d.comb += [
+            distributor.start.eq(checking),
+            distributor.header.eq(header),
+            distributor.address.eq(address),
+            distributor.coded.eq(check.coded),
+            distributor.drop.eq(check.status != Status.OK),
+            distributor.i.payload.eq(self.i.payload),
+            access.i.valid.eq(distributor.block.valid),
+            access.i.payload.data.eq(distributor.block.payload),
+            distributor.block.ready.eq(access.i.ready),
+        ]
+        m.d.comb += [getattr(self, name).eq(getattr(distributor, name)) for name in (
+            "parameter_en", "parameter_entry", "parameter_word", "parameter_data",
+            "filter_en", "filter_columns", "filter_block", "filter_addr", "filter_data")]
 
         # Whatever is on its way from a memory has a place in the FIFO.
         m.submodules.answers = answers = SyncFIFOBuffered(
@@ -201,16 +236,18 @@ class CommandDecoder(wiring.Component):
         in_flight = Signal(range(ANSWER_DEPTH + 1))
         room      = Signal()
         m.d.comb += [
-            requested.eq((self.host_read.valid & self.host_read.ready)
+            requested.eq((access.plain_read.valid & access.plain_read.ready)
                          | (self.program_read.valid & self.program_read.ready)),
-            arrived.eq(self.host_read_valid | self.program_read_valid),
+            arrived.eq(access.plain_read_valid | self.program_read_valid),
             room.eq(answers.level + in_flight != ANSWER_DEPTH),
         ]
+        m.d.comb += distributor.advance.eq(requested)
         m.d.sync += in_flight.eq(in_flight + requested - arrived)
 
         respond  = Signal()
         response = Signal(RESPONSE)
         extend   = Signal()
+        relay    = Signal()
         index    = Signal(range(len(self._payload)))
         last     = Signal.like(index)
         answer = Signal(32)
@@ -218,19 +255,22 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [
             response.opcode.eq(header.opcode),
             response.status.eq(status),
-            answers.w_en.eq(respond | extend | arrived),
+            answers.w_en.eq(respond | extend | relay | arrived),
             answers.w_data.eq(Cat(answer, ends)),
             # An answer ends with its first word, the last of its fields, or, when no more of its
             # words are to be requested, with the last that was on its way.
-            ends.eq(Mux(extend, index == last, Mux(arrived, (count == 0) & (in_flight == 1),
-                                                   response.words == 0))),
+            ends.eq(Mux(extend, index == last,
+                        Mux(relay, access.o.payload.last,
+                            Mux(arrived, (count == 0) & (in_flight == 1), response.words == 0)))),
             # Not a field of the response: beside fields driven under conditions, Yosys would drive
             # the constant in a process without inputs, which Verilator never runs.
             answer.eq(Cat(response, C(isa.RESPONSE_SYNC, 8))),
         ]
         with m.If(extend):
             m.d.comb += answer.eq(Array(self._payload)[index])
-        with m.If(self.host_read_valid):
+        with m.If(relay):
+            m.d.comb += answer.eq(access.o.payload.data)
+        with m.If(access.plain_read_valid):
             m.d.comb += answer.eq(self.host_read_data)
         with m.If(self.program_read_valid):
             m.d.comb += answer.eq(self.program_read_data)
@@ -243,7 +283,7 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [
             self.run_address.eq(address),
             self.run_count.eq(count),
-            self.host_read.payload.eq(pointer << 2),
+            access.plain_read.payload.eq(pointer << 2),
             self.program_read.payload.eq(pointer),
         ]
 
@@ -290,13 +330,22 @@ class CommandDecoder(wiring.Component):
             with m.State("DATA"):
                 m.d.comb += [
                     self.i.ready.eq(data_free),
-                    data_taken.eq(taken),
+                    distributor.i.valid.eq(self.i.valid),
                 ]
                 with m.If(taken):
                     m.d.sync += count.eq(count - 1)
                     with m.If(count == 1):
-                        m.d.sync += written.eq(1)
+                        m.d.sync += written.eq(~check.coded)
                         m.next = "SYNC"
+                        with m.If(check.coded):
+                            m.next = "DECODE"
+
+            with m.State("DECODE"):
+                with m.If(access.done):
+                    m.d.sync += status.eq(access.status)
+                with m.If(access.done | (status != Status.OK)):
+                    m.d.sync += written.eq(1)
+                    m.next = "SYNC"
 
             with m.State("EXECUTE"):
                 with m.If(~checking & room):
@@ -305,7 +354,8 @@ class CommandDecoder(wiring.Component):
                         m.next = "SYNC"
                     with m.Else():
                         self._elaborate_execute(m, header.opcode, count, respond, response,
-                                                index, last)
+                                                index, last, check.coded)
+                        m.d.comb += access.start.eq((header.opcode == Opcode.READ) & check.coded)
 
             with m.State("PAYLOAD"):
                 m.d.comb += extend.eq(room)
@@ -319,13 +369,26 @@ class CommandDecoder(wiring.Component):
                     with m.If(header.memory == Memory.PROGRAM):
                         m.d.comb += self.program_read.valid.eq(1)
                     with m.Else():
-                        m.d.comb += self.host_read.valid.eq(1)
+                        m.d.comb += access.plain_read.valid.eq(1)
                 with m.If(requested):
-                    m.d.sync += [
-                        count.eq(count - 1),
-                        pointer.eq(pointer + 1),
-                    ]
+                    m.d.sync += count.eq(count - 1)
                 with m.If((count == 0) & (in_flight == 0)):
+                    m.next = "SYNC"
+
+            with m.State("MEASURE"):
+                m.d.comb += [
+                    respond.eq(access.o.valid & room),
+                    response.words.eq(access.length),
+                ]
+                with m.If(respond):
+                    m.next = "RELAY"
+
+            with m.State("RELAY"):
+                m.d.comb += [
+                    access.o.ready.eq(room),
+                    relay.eq(access.o.valid & room),
+                ]
+                with m.If(relay & access.o.payload.last):
                     m.next = "SYNC"
 
         return m
@@ -342,56 +405,7 @@ class CommandDecoder(wiring.Component):
             *(half for n in range(len(isa.COUNTERS)) for half in halves(self.counters[n])),
         ]
 
-    def _elaborate_writes(self, m, header, address, pointer, checking, status, data_taken):
-        """Hand data words to the memories; return whether another can be taken."""
-        valid  = Signal()
-        word   = Signal(32)
-        third  = Signal(range(3))
-        target = Signal(len(Memory))
-        with m.If(checking):
-            m.d.sync += [
-                pointer.eq(Mux(header.memory == Memory.GLOBAL_BUFFER, address >> 2, address)),
-                third.eq(0),
-                target.eq(Mux(status == Status.OK, 1 << header.memory, 0)),
-                self.filter_columns.eq(header.operand),
-                self.filter_block.eq(address[24:]),
-            ]
-
-        waiting = Signal()
-        free    = Signal()
-        m.d.comb += [
-            waiting.eq((self.host_write.valid & ~self.host_write.ready)
-                       | (self.program_write.valid & ~self.program_write.ready)),
-            free.eq(~waiting),
-        ]
-        with m.If(free):
-            m.d.sync += [
-                valid.eq(data_taken),
-                word.eq(self.i.payload),
-            ]
-            with m.If(valid):
-                m.d.sync += third.eq(Mux(third == 2, 0, third + 1))
-                with m.If(~target[Memory.PARAMETERS] | (third == 2)):
-                    m.d.sync += pointer.eq(pointer + 1)
-
-        m.d.comb += [
-            self.host_write.valid.eq(valid & target[Memory.GLOBAL_BUFFER]),
-            self.host_write.payload.addr.eq(pointer << 2),
-            self.host_write.payload.data.eq(word),
-            self.program_write.valid.eq(valid & target[Memory.PROGRAM]),
-            self.program_write.payload.addr.eq(pointer),
-            self.program_write.payload.data.eq(word),
-            self.parameter_en.eq(valid & target[Memory.PARAMETERS]),
-            self.parameter_entry.eq(pointer),
-            self.parameter_word.eq(third),
-            self.parameter_data.eq(word),
-            self.filter_en.eq(valid & target[Memory.FILTER]),
-            self.filter_addr.eq(pointer),
-            self.filter_data.eq(word),
-        ]
-        return free
-
-    def _elaborate_execute(self, m, opcode, count, respond, response, index, last):
+    def _elaborate_execute(self, m, opcode, count, respond, response, index, last, coded):
         """Begin the answer to a good command other than a WRITE, and act on it."""
         def payload_of(first, words):
             m.d.comb += response.words.eq(words)
@@ -406,8 +420,10 @@ class CommandDecoder(wiring.Component):
             with m.Case(Opcode.COUNTERS):
                 payload_of(len(isa.INFO_FIELDS) + 2, isa.COUNTER_WORDS)
             with m.Case(Opcode.READ):
-                m.d.comb += response.words.eq(count)
+                m.d.comb += [response.words.eq(count), respond.eq(~coded)]
                 m.next = "READ"
+                with m.If(coded):
+                    m.next = "MEASURE"
             with m.Case(Opcode.CLEAR):
                 m.d.sync += [
                     self.counter_clear.eq(1),

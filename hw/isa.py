@@ -33,6 +33,10 @@ class Opcode(IntEnum):
     and ``count``, then ``count`` data words if it is a ``WRITE``. Every command is answered, in
     order, by ``{RESPONSE_SYNC:8, opcode:4, status:4, words:16}`` and that many payload words; a
     ``READ`` of more than 65,535 words is refused.
+
+    A ``WRITE`` to or ``READ`` of the global buffer with CODED_OPERAND set in its operand moves a
+    block of docs/run-length-coding.md, with the zero point in operand bits 7:0. Of a ``WRITE``,
+    ``count`` are the words of the block, of a ``READ`` (65,534 at most) those it stands for.
     """
 
     INFO = 1      #: Answers INFO_FIELDS.
@@ -66,12 +70,16 @@ class Status(IntEnum):
     BAD_MEMORY = 3   #: No such memory, or it can't be read.
     BAD_ADDRESS = 4  #: Misaligned or out of range; data words were consumed and dropped.
     BAD_DESCRIPTOR = 5  #: The last run met a descriptor of unknown kind and stopped there.
+    #: Data words that are no block, or the device has no codec. All of them were consumed; what the
+    #: words before the fault stand for may have been written.
+    BAD_CODE = 6
 
 
 INFO_FIELDS = (
     "magic", "version", "digest_low", "digest_high", "rows", "cols", "lanes", "word_bytes",
     "buffer_bytes", "filter_depth", "ifmap_depth", "psum_depth", "parameter_depth", "program_depth",
     "lane_depth", "accumulator_depth", "psum_width", "dataflow", "zero_gating", "counters",
+    "run_length",
 )
 
 COUNTERS = (
@@ -107,6 +115,8 @@ COUNTER_WIDTH = 48
 #: coded. See docs/run-length-coding.md.
 CODED_COUNT_WIDTH = 24
 CODED_FLAG = 1 << 31
+#: In the operand of a command: its data are a block.
+CODED_OPERAND = 1 << 15
 
 
 class Dataflow(IntEnum):

@@ -66,6 +66,7 @@ class Program:
             Wait for the end of the run; layer number ``layer`` ends with it, unless it is None.
         ``write_box``, ``read_box`` (``tensor``, ``box``, ``address``)
             Copy ``[[y0, y1], [x0, x1], [c0, c1]]`` of a host tensor to or from the global buffer.
+            With ``zero_point``, the tensor's, run-length coded where the device can.
         ``counters`` (``layer``)
             Read all counters after a layer.
         ``timestamps`` (``entries``)
@@ -166,6 +167,8 @@ class Program:
                 _require(len(box) == 3 and step["address"] >= 0 and all(
                     0 <= low < high <= size for (low, high), size
                     in zip(box, self.host_tensors[step["tensor"]], strict=True)))
+                zero = step.get("zero_point")
+                _require(zero is None or (type(zero) is int and -128 <= zero <= 127))
             case "wait":
                 _require(step["layer"] is None or 0 <= step["layer"] < len(self.layers))
             case "timestamps":

@@ -10,14 +10,21 @@ import numpy as np
 
 from ..hw import isa
 from .batch import Batch, answer_header, check_header
-from .errors import DriverError, LinkTimeout, NoDevice, WrongConfiguration, WrongVersion
+from .boxes import box_words, coded_operand, read_pieces
+from .errors import (
+    DriverError,
+    LinkTimeout,
+    NoDevice,
+    ProtocolError,
+    WrongConfiguration,
+    WrongVersion,
+)
 from .program import Program, Step
+from .run_length import decode
 from .transport import Transport
 
 
 __all__ = ["Session", "identify"]
-
-READ_LIMIT = 0xFFFF
 
 #: Deadlines, in device cycles: of an answer that needs no run, and of runs by what they compute.
 ANSWER_CYCLES = 1_000_000
@@ -232,18 +239,18 @@ class Session:
 
     def _exchange(self, batch: Batch, ahead: Batch | None = None) -> None:
         """Exchange a batch; send another one ahead if the transport can do that."""
-        if not batch.answers:
+        if not batch.sent:
             return
         if not self._ready:
             raise DriverError("Session is not open, or has failed before")
         self._ready = False
         if ahead is not None:
-            batch.posted = batch.posted or self.transport.post(np.concatenate(batch.words))
+            batch.posted = batch.posted or self.transport.post(batch.words)
             # In this order or not at all.
-            if batch.posted and ahead.answers:
-                ahead.posted = self.transport.post(np.concatenate(ahead.words))
-        words = np.zeros(0, np.uint32) if batch.posted else np.concatenate(batch.words)
-        batch.check(self.transport.exchange(words, batch.wanted, self.run_cycles))
+            if batch.posted and ahead.sent:
+                ahead.posted = self.transport.post(ahead.words)
+        batch.exchange(
+            lambda words, count: self.transport.exchange(words, count, self.run_cycles))
         self._ready = True
 
 
@@ -263,12 +270,13 @@ class _Run:
     cycles : :class:`int`
         Cycles at the end of the last run.
     sent, received : :class:`int`
-        Words of all batches so far.
+        Words of all batches that are done.
     """
 
     def __init__(self, session: Session, steps: Sequence[Step],
                  x: np.ndarray | None = None) -> None:
         self.program = session.program
+        self.coded = bool(session.info.get("run_length"))
         self.ends: dict[int, int] = {}
         self.counts: dict[int, dict[str, int]] = {}
         self.cycles = self.sent = self.received = 0
@@ -286,10 +294,10 @@ class _Run:
 
     def advance(self) -> None:
         """Make the next batch, of what the device has answered to those before."""
-        self.batch, self.is_last = next(self._batches, (None, True))
         if self.batch is not None:
             self.sent += self.batch.sent
-            self.received += self.batch.wanted
+            self.received += self.batch.received
+        self.batch, self.is_last = next(self._batches, (None, True))
 
     def _cut(self, steps: Sequence[Step]) -> Iterator[tuple[Batch, bool]]:
         """Yield batches, and whether they are the last."""
@@ -333,12 +341,13 @@ class _Run:
                     batch.command(isa.Opcode.READ, 1, note, memory=isa.Memory.PROGRAM,
                                   address=address, count=1)
             case "write_box":
-                data = self.tensors[step["tensor"]][_slices(step)].tobytes()
-                words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32)
-                batch.command(isa.Opcode.WRITE, memory=isa.Memory.GLOBAL_BUFFER,
-                              address=step["address"], count=len(words), data=words)
+                _add_write(batch, step, self.tensors[step["tensor"]], self._zero(step))
             case "read_box":
-                _add_read(batch, step, self.tensors[step["tensor"]])
+                _add_read(batch, step, self.tensors[step["tensor"]], self._zero(step))
+
+    def _zero(self, step: Step) -> int | None:
+        """Return the zero point of a box that can be coded."""
+        return step.get("zero_point") if self.coded else None
 
 
 def _counts(payload: np.ndarray) -> dict[str, int]:
@@ -352,7 +361,14 @@ def _slices(step: Step) -> tuple[slice, ...]:
     return tuple(slice(low, high) for low, high in step["box"])
 
 
-def _add_read(batch: Batch, step: Step, tensor: np.ndarray) -> None:
+def _add_write(batch: Batch, step: Step, tensor: np.ndarray, zero: int | None) -> None:
+    """Write a box."""
+    words, operand = box_words(tensor[_slices(step)], zero)
+    batch.command(isa.Opcode.WRITE, memory=isa.Memory.GLOBAL_BUFFER, operand=operand,
+                  address=step["address"], count=len(words), data=words)
+
+
+def _add_read(batch: Batch, step: Step, tensor: np.ndarray, zero: int | None) -> None:
     """Read a box in pieces; the last piece brings it into its tensor."""
     target = tensor[_slices(step)]
     count = -(-target.size // 4)
@@ -364,7 +380,15 @@ def _add_read(batch: Batch, step: Step, tensor: np.ndarray) -> None:
             data = np.concatenate(pieces).astype("<u4").view(np.int8)
             target[...] = data[:target.size].reshape(target.shape)
 
-    for start in range(0, count, READ_LIMIT):
-        piece = min(READ_LIMIT, count - start)
-        batch.command(isa.Opcode.READ, piece, keep, memory=isa.Memory.GLOBAL_BUFFER,
-                      address=step["address"] + 4 * start, count=piece)
+    for start, piece, coded in read_pieces(target.size, coded=zero is not None):
+        def expand(block: np.ndarray, piece: int = piece) -> None:
+            words = decode(block, zero)
+            if len(words) != piece:
+                raise ProtocolError(f"Block must stand for {piece} words, not {len(words)}")
+            keep(words)
+
+        batch.command(isa.Opcode.READ, 0 if coded else piece, expand if coded else keep,
+                      memory=isa.Memory.GLOBAL_BUFFER,
+                      operand=coded_operand(zero) if coded else 0,
+                      address=step["address"] + 4 * start, count=piece,
+                      limit=piece + 1 if coded else 0)

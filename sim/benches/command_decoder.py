@@ -64,7 +64,7 @@ class Model:
             opcode, memory, operand = header >> 20 & 15, header >> 16 & 15, header & 0xFFFF
             address = yield
             count = yield
-            status = self.status(opcode, memory, address, count)
+            status = self.status(opcode, memory, operand, address, count)
             if opcode == Opcode.WRITE:
                 for n in range(count):
                     word = yield
@@ -76,7 +76,8 @@ class Model:
             else:
                 self.execute(opcode, memory, address, count)
 
-    def status(self, opcode: int, memory: int, address: int, count: int) -> Status:
+    def status(self, opcode: int, memory: int, operand: int, address: int,
+               count: int) -> Status:
         if opcode not in list(Opcode):
             return Status.BAD_OPCODE
         if opcode == Opcode.RUN:
@@ -85,6 +86,8 @@ class Model:
             return Status.OK
         if memory not in list(Memory) or (opcode == Opcode.READ and memory > Memory.PROGRAM):
             return Status.BAD_MEMORY
+        if memory == Memory.GLOBAL_BUFFER and operand & isa.CODED_OPERAND:
+            return Status.BAD_CODE  # This one has no codec.
         sizes = self.sizes
         program_depth = sizes["program_depth"] - (self.sabotage == "range")
         good = {

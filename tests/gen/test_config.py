@@ -40,6 +40,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
                             "not 20"),
     ({"zero_gating": 1}, "zero_gating must be of type bool, not 1"),
     ({"counters": 0}, "counters must be of type bool, not 0"),
+    ({"run_length": 1}, "run_length must be of type bool, not 1"),
     ({"dataflow": "output-stationary"},
      "dataflow must be row-stationary or weight-stationary, not 'output-stationary'"),
     ({"clock_hz": 0}, "clock_hz must be positive, not 0"),

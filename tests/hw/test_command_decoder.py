@@ -62,7 +62,8 @@ class Rig:
             for port, name in (dut.host_read, "host_read"), (dut.program_read, "program_read"):
                 arrived = pending[port].pop(0)
                 ctx.set(getattr(dut, f"{name}_valid"), arrived is not None)
-                ctx.set(getattr(dut, f"{name}_data"), 0 if arrived is None else 0xD000 + arrived)
+                ctx.set(getattr(dut, f"{name}_data"), 0 if arrived is None
+                        else self.contents(name, arrived))
                 accepted = ctx.get(port.valid) and ctx.get(port.ready)
                 pending[port].append(ctx.get(port.payload) if accepted else None)
             self.watch(ctx, cycle)
@@ -82,6 +83,9 @@ class Rig:
             cycle += 1
             idle += 1
         assert not left
+
+    def contents(self, name, address):
+        return 0xD000 + address
 
     def watch(self, ctx, cycle):
         dut = self.dut

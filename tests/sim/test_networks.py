@@ -10,6 +10,7 @@ import pytest
 from oarlock.gen.config import DATAFLOWS, load_config
 from oarlock.gen.counts import layer_counts, predicted
 from oarlock.gen.interpret import evaluate
+from oarlock.gen.link_words import link_boxes, link_words
 from oarlock.gen.runner import RunResult, compile_model, random_inputs, run_model
 from oarlock.gen.tflite_import import load
 from oarlock.gen.value_counts import value_counts
@@ -90,6 +91,8 @@ def test_every_counter_of_every_layer(model: str, preset: str, dataflow: str) ->
             name: expected[name] for name in names}, layer["name"]
     total, _ = predicted(program, config, value_counts(network, config, values))
     assert set(total) >= names
+    total |= link_words(program, link_boxes(program, network, values,
+                                            run_length=config.run_length))
     assert {name: result.report["counters"][name] for name in total} == total
 
 

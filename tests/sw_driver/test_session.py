@@ -13,7 +13,7 @@ import pytest
 from oarlock.gen.config import PRESETS
 from oarlock.hw import isa
 from oarlock.hw.isa import Memory, Opcode, Status
-from oarlock.sw_driver import errors, session
+from oarlock.sw_driver import errors, run_length, session
 from oarlock.sw_driver.program import Program
 from oarlock.sw_driver.session import Session, identify
 from oarlock.sw_driver.transport import Transport
@@ -45,13 +45,13 @@ class FakeDevice(Transport):
         self.buffer = np.zeros(CONFIG.buffer_bytes, np.uint8)
         self.program = np.zeros(CONFIG.program_depth, np.uint32)
         self.time = 0
+        self.out: list[int] = []
 
     def close(self) -> None:
         self.closed += 1
 
     def exchange(self, words: np.ndarray, count: int, cycles: int) -> np.ndarray:
         self.exchanges.append((len(words), count, cycles))
-        out: list[int] = []
         position = 0
         while position < len(words):
             first, address, length = map(int, words[position:position + 3])
@@ -63,8 +63,9 @@ class FakeDevice(Transport):
             self.commands.append((opcode, memory, address, length))
             payload = self.answer(opcode, memory, address, length, data)
             header = isa.RESPONSE_SYNC << 24 | opcode << 20 | len(payload)
-            out += self.change(opcode, [header, *payload])
-        return np.array(out[:count], dtype=np.uint32)
+            self.out += self.change(opcode, [header, *payload])
+        received, self.out = self.out[:count], self.out[count:]
+        return np.array(received, dtype=np.uint32)
 
     def answer(self, opcode: int, memory: int, address: int, length: int,
                data: np.ndarray) -> list[int]:
@@ -398,3 +399,127 @@ def test_a_wrong_file(tmp_path: Path) -> None:
         Program.load(tmp_path / "none.npz")
     with pytest.raises(errors.ProgramError):
         Program.load(tmp_path)
+
+
+class CodingDevice(FakeDevice):
+    """A device with a codec: the driver's own, which others compare with the gateware's."""
+
+    def exchange(self, words: np.ndarray, count: int, cycles: int) -> np.ndarray:
+        self.operands = getattr(self, "operands", [])
+        self._queue = [word & 0xFFFF for word in _headers(words)]
+        return super().exchange(words, count, cycles)
+
+    def answer(self, opcode: int, memory: int, address: int, length: int,
+               data: np.ndarray) -> list[int]:
+        operand = self._queue.pop(0)
+        if not operand & isa.CODED_OPERAND:
+            return super().answer(opcode, memory, address, length, data)
+        self.operands.append((opcode, operand))
+        zero = isa.signed_field(operand & 0xFF, 8)
+        if opcode == Opcode.WRITE:
+            raw = run_length.decode(data, zero)
+            return super().answer(opcode, memory, address, len(raw), raw)
+        raw = np.array(super().answer(opcode, memory, address, length, data), "<u4")
+        return run_length.encode(raw, zero).tolist()
+
+
+def _headers(words: np.ndarray) -> list[int]:
+    """Return the first words of commands."""
+    found, position = [], 0
+    while position < len(words):
+        found.append(int(words[position]))
+        is_write = found[-1] >> 20 & 15 == Opcode.WRITE
+        position += 3 + (int(words[position + 2]) if is_write else 0)
+    return found
+
+
+def coded_program(zero: int = -7) -> Program:
+    """Return the copying program for larger boxes, of which all can be coded."""
+    header, words = parts((5, 8, 12))
+    for step in header["inference"]:
+        if "box" in step:
+            # The device adds one to every byte.
+            step["zero_point"] = zero + (step["do"] == "read_box")
+    return Program.from_parts(header, words)
+
+
+def test_boxes_are_coded_where_that_is_shorter() -> None:
+    rng = np.random.default_rng(3)
+    dense = rng.integers(0, 128, (5, 8, 12), dtype=np.int8)
+    sparse = np.where(rng.random(dense.shape) < 0.8, np.int8(-7), dense)
+    moved = {}
+    for name, x, run_length_there in (("dense", dense, 1), ("sparse", sparse, 1),
+                                      ("off", sparse, 0)):
+        device = CodingDevice(run_length=run_length_there)
+        with Session(device, coded_program()) as run:
+            run.load()
+            y = run.infer(x)
+        assert np.array_equal(y.reshape(x.shape), x + np.int8(1))
+        moved[name] = run.words_sent, run.words_received
+        # What is counted is what was moved, in as many exchanges as it took.
+        used = device.exchanges[2:]
+        assert moved[name] == (sum(one[0] for one in used), sum(one[1] for one in used))
+        kinds = {opcode for opcode, _ in device.operands}
+        assert kinds == {"dense": {Opcode.READ}, "sparse": {Opcode.READ, Opcode.WRITE},
+                         "off": set()}[name]
+    # Of two boxes of 24 and 96 words, the first is too short to be read as a block.
+    assert moved["dense"] == (moved["off"][0], moved["off"][1] + 1)
+    assert moved["sparse"][0] < moved["off"][0] - 60
+    assert moved["sparse"][1] < moved["off"][1] - 48
+
+
+BLOCKS = {
+    "too long": (lambda w: header_of(w, count=98), errors.ProtocolError,
+                 "Answer to READ has 98 words, not 97"),
+    "nothing": (lambda w: header_of(w[:1], count=0), errors.ProtocolError,
+                "Answer to READ has 0 words, not 97"),
+    "other words": (lambda w: [w[0], w[1] - 1, *w[2:]], run_length.RunLengthError, "Block"),
+    "cut off": (lambda w: w[:-1], errors.LinkTimeout, "Answer to READ did not come"),
+    "no header": (lambda w: [], errors.LinkTimeout, "Answer to READ did not come"),
+    "refused": (lambda w: header_of(w[:1], status=6, count=0), errors.DeviceError,
+                "Device refused READ: BAD_CODE"),
+}
+
+
+@pytest.mark.parametrize("fault", BLOCKS)
+def test_a_wrong_block_has_its_name(fault: str) -> None:
+    change, kind, message = BLOCKS[fault]
+    x = np.zeros((5, 8, 12), np.int8)
+    reads = 0
+
+    def second(opcode: int, words: list[int]) -> list[int]:
+        nonlocal reads
+        # The timestamp and the short box come first.
+        reads += opcode == Opcode.READ
+        return change(words) if opcode == Opcode.READ and reads == 3 else words
+
+    with pytest.raises(kind, match=message):
+        with Session(CodingDevice(second), coded_program()) as run:
+            run.load()
+            run.infer(x)
+
+
+def test_a_zero_point_is_one() -> None:
+    with pytest.raises(errors.ProgramError, match="is damaged"):
+        coded_program(127)
+
+
+class AheadDevice(CodingDevice):
+    """One that takes words before they are needed."""
+
+    def post(self, words: np.ndarray) -> bool:
+        self.posted = getattr(self, "posted", 0) + 1
+        assert not len(self.exchange(words, 0, 0))
+        return True
+
+
+def test_coded_batches_can_be_sent_ahead() -> None:
+    rng = np.random.default_rng(3)
+    batch = np.where(rng.random((3, 5, 8, 12)) < 0.8, np.int8(-7), np.int8(40))
+    device = AheadDevice()
+    with Session(device, coded_program()) as run:
+        run.load()
+        y = run.infer_batch(batch)
+    assert device.posted == 3
+    assert {opcode for opcode, _ in device.operands} == {Opcode.READ, Opcode.WRITE}
+    assert np.array_equal(y.reshape(batch.shape), batch + np.int8(1))
