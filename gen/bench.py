@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from . import cache
-from .config import load_config
+from .config import ArrayConfig
 from .errors import OarlockError
 from .runner import run_model
 
 
-__all__ = ["measure", "report"]
+__all__ = ["compare_with_peers", "measure", "report"]
 
 #: Counters that say where cycles went which no MAC took.
 STALLS = ("stall_load", "stall_drain")
 
 
-def measure(models: Sequence[Path], presets: Iterable[str], *,
+def measure(models: Sequence[Path], arrays: Iterable[tuple[str, ArrayConfig]], *,
             progress: cache.Progress = cache.no_progress) -> list[dict[str, Any]]:
     """Run networks on presets; return the JSON of each run, with latency and clock.
 
@@ -28,21 +28,49 @@ def measure(models: Sequence[Path], presets: Iterable[str], *,
     ----------
     models : list of :class:`pathlib.Path`
         int8 ``.tflite`` files.
-    presets : list of :class:`str`
-        Names of presets.
+    arrays : list of :class:`str` and :class:`~oarlock.gen.config.ArrayConfig`
+        Names of presets, and their configurations.
     progress : :data:`oarlock.gen.cache.Progress`
         Told what takes its time.
     """
     found = []
-    for preset in presets:
-        config = load_config(preset)
+    for preset, config in arrays:
         if not config.counters:
             raise OarlockError(f"preset {preset} leaves out the counters, which this needs")
         clock = config.clock_hz
         for model in models:
-            result = run_model(model, preset=preset, progress=progress)
+            result = run_model(model, preset=preset, config=config, progress=progress)
             found.append(result.report | {"clock_hz": clock, "latency_s": result.latency})
     return found
+
+
+def compare_with_peers(models: Sequence[Path], array: tuple[str, ArrayConfig], page: Path, *,
+                       progress: cache.Progress = cache.no_progress) -> None:
+    """Write our figures beside published ones, between the markers of a Markdown page.
+
+    Raises
+    ------
+    OarlockError
+        If the page has none, or nothing is published of these models.
+    """
+    from .energy import load_table
+    from .peers import NETWORKS, comparison, insert
+    from .report import measure as measure_energy
+
+    preset, config = array
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise OarlockError(f"{page}: {error}") from error
+    # Before the first is run, which takes its time.
+    insert(text, "", page)
+    table = load_table("accelergy_45nm")
+    reports = [measure_energy(model, table=table, preset=preset, config=config, progress=progress)
+               for model in models if model.stem in NETWORKS]
+    names = " ".join(model.name for model in models if model.stem in NETWORKS)
+    section = comparison(reports, f"oarlock bench {names} --preset {preset} "
+                                  f"--dataflow {config.dataflow} --compare {page.name}")
+    page.write_text(insert(text, section, page), encoding="utf-8")
 
 
 def report(results: Iterable[dict[str, Any]], command: str) -> str:
@@ -57,8 +85,10 @@ def report(results: Iterable[dict[str, Any]], command: str) -> str:
         "Cycles are those of the Verilated Verilog, from start to done, counted by the device; the",
         "clock is what the preset aims at.", "",
     ]
-    for preset in dict.fromkeys(result["preset"] for result in results):
-        runs = [result for result in results if result["preset"] == preset]
+    arrays = dict.fromkeys((result["preset"], result["dataflow"]) for result in results)
+    for preset, dataflow in arrays:
+        runs = [result for result in results
+                if (result["preset"], result["dataflow"]) == (preset, dataflow)]
         first = runs[0]
         lines += [
             f"## {preset}: {first['rows']}×{first['cols']}, {first['dataflow']}", "",

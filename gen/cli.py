@@ -138,21 +138,31 @@ def bench(
     output: Annotated[Path | None, typer.Option(
         "--output", "-o", help="Write a Markdown page.", show_default=False,
         metavar="FILE.md")] = None,
+    dataflow: Annotated[list[str] | None, typer.Option(
+        help="May be given several times; the preset's without.", show_default=False)] = None,
+    compare: Annotated[Path | None, typer.Option(
+        help="Also write the first preset's figures beside published ones, between the markers "
+             "of this page.", show_default=False, metavar="README.md")] = None,
     json_file: Json = None,
 ) -> int:
     """Run networks on presets and report cycles, utilization and stalls, layer by layer.
 
     Exit status 0 only if every output was bit-exact.
     """
-    from .bench import measure, report
+    from .bench import compare_with_peers, measure, report
 
     presets = preset or ["ulx3s-85f"]
-    for path in (output, json_file):
+    for path in (output, json_file, compare):
         check_folder(path)
+    arrays = [(name, config_of(name, None, flow))
+              for name in presets for flow in dataflow or [None]]
     with progress_bar(quiet=json_file is not None) as progress:
-        results = measure(models, presets, progress=progress)
+        results = measure(models, arrays, progress=progress)
+        if compare is not None:
+            compare_with_peers(models, arrays[0], compare, progress=progress)
     names = " ".join(["oarlock bench", *(model.name for model in models),
-                      *(f"--preset {name}" for name in presets)])
+                      *(f"--preset {name}" for name in presets),
+                      *(f"--dataflow {name}" for name in dataflow or [])])
     page = report(results, names)
     if output is not None:
         output.write_text(page, encoding="utf-8")
