@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..hw import isa
-from ..sw_driver.boxes import box_words, read_pieces
-from ..sw_driver.program import Program
-from ..sw_driver.run_length import encode
 from .network import Network
 
+
+if TYPE_CHECKING:
+    from ..sw_driver.program import Program
 
 __all__ = ["LinkBox", "link_boxes", "link_words"]
 
@@ -61,6 +62,9 @@ def link_boxes(program: Program, network: Network, values: Mapping[str, np.ndarr
     run_length : :class:`bool`
         Whether the device has a codec.
     """
+    from ..sw_driver.boxes import box_words, read_pieces
+    from ..sw_driver.run_length import encode
+
     found = []
     for step in program.inference:
         if step["do"] not in ("write_box", "read_box"):
