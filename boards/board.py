@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from ..gen.config import PRESETS, ArrayConfig
@@ -40,6 +39,8 @@ class Board:
         The command that programs the board; ``{file}`` stands for the bitstream.
     usb : tuple of (:class:`int`, :class:`int`)
         Vendor and product that the programmer shows.
+    array : :class:`~oarlock.gen.config.ArrayConfig`, optional
+        Another accelerator than the preset's.
     """
 
     name: str
@@ -52,11 +53,12 @@ class Board:
     request: Callable[[Any], Any]
     flash: tuple[str, ...]
     usb: tuple[int, int]
+    array: ArrayConfig | None = None
 
-    @cached_property
+    @property
     def config(self) -> ArrayConfig:
         """The accelerator on it."""
-        return PRESETS[self.name]
+        return self.array or PRESETS[self.name]
 
     @property
     def clock_hz(self) -> int:

@@ -20,7 +20,7 @@ STALLS = ("stall_load", "stall_drain")
 
 def measure(models: Sequence[Path], arrays: Iterable[tuple[str, ArrayConfig]], *,
             progress: cache.Progress = cache.no_progress) -> list[dict[str, Any]]:
-    """Run networks on presets; return the JSON of each run, with latency and clock.
+    """Run networks on presets; return the JSON of each run, with latency, clock and layer counters.
 
     Cycles are exact and the same on every machine; nothing here is a time of this one.
 
@@ -39,8 +39,10 @@ def measure(models: Sequence[Path], arrays: Iterable[tuple[str, ArrayConfig]], *
             raise OarlockError(f"preset {preset} leaves out the counters, which this needs")
         clock = config.clock_hz
         for model in models:
-            result = run_model(model, preset=preset, config=config, progress=progress)
-            found.append(result.report | {"clock_hz": clock, "latency_s": result.latency})
+            result = run_model(model, preset=preset, config=config, profile=True,
+                               progress=progress)
+            found.append(result.report | {"layers": result.layers, "clock_hz": clock,
+                                          "latency_s": result.latency})
     return found
 
 
@@ -106,13 +108,16 @@ def report(results: Iterable[dict[str, Any]], command: str) -> str:
                 f"| {'yes' if run['bit_exact'] else 'NO'} | {run['latency_s'] * 1e3:.3f} ms |")
         for run in runs:
             lines += ["", f"### {run['model']}", "",
-                      "| layer | MACs | bound | cycles | PE-cycles used | mapping |",
-                      "|---|---:|---:|---:|---:|---|"]
+                      "| layer | MACs | bound | cycles | PE-cycles used | waiting for ifmap "
+                      "| waiting for drain | mapping |",
+                      "|---|" + "---:|" * 6 + "---|"]
             for layer in run["layers"]:
                 if layer["cycles"]:
                     mapping = layer["mapping"].replace("|", "\\|")
+                    stalls = " | ".join(f"{layer['counters'][name]:,}" for name in STALLS)
                     lines.append(
                         f"| {layer['name']} | {layer['macs']:,} | {layer['bound_cycles']:,} "
-                        f"| {layer['cycles']:,} | {layer['utilization']:.0%} | {mapping} |")
+                        f"| {layer['cycles']:,} | {layer['utilization']:.0%} | {stalls} "
+                        f"| {mapping} |")
         lines.append("")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -110,6 +111,8 @@ def build(
     output: Annotated[Path | None, typer.Option(
         "--output", "-o", help="The folder; build/BOARD without.", show_default=False,
         metavar="DIR")] = None,
+    config: Config = None,
+    dataflow: Dataflow = None,
     seeds: Annotated[int, typer.Option(
         help="Placements to try until one meets the clock.")] = 1,
 ) -> int:
@@ -122,6 +125,8 @@ def build(
     from .tables import build_table
 
     target = board_named(board)
+    if config is not None or dataflow is not None:
+        target = replace(target, array=config_of(board, config, dataflow))
     folder = output or Path("build") / board
     with progress_bar() as progress:
         result = build_board(target, folder, seeds=seeds, progress=progress)

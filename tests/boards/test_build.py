@@ -15,6 +15,7 @@ from fake_tools import fake
 from oarlock.boards.registry import BOARDS
 from oarlock.boards.tools import ToolError, find_tool
 from oarlock.gen.cli import main
+from oarlock.gen.config import load_config
 
 
 NAME = "ulx3s-25f"
@@ -28,7 +29,7 @@ seed = int(argv[argv.index("--seed") + 1])
 cells = ["TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD"]
 mhz = json.loads((here / "mhz.json").read_text())[seed - 1]
 Path(argv[argv.index("--report") + 1]).write_text(json.dumps({
-    "fmax": {"clk": {"achieved": mhz, "constraint": 45.0},
+    "fmax": {"clk": {"achieved": mhz, "constraint": 60.0},
              "other": {"achieved": 500.0, "constraint": 25.0}},
     "utilization": {cell: {"used": n, "available": 10 * n} for n, cell in enumerate(cells, 1)}}))
 Path(argv[argv.index("--textcfg") + 1]).write_text(f"routed {seed}")
@@ -59,7 +60,7 @@ def run(tools: Path, folder: Path, mhz: list[float], *options: str) -> int:
 def test_a_build_that_meets_its_clock(tools: Path, tmp_path: Path,
                                       capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert run(tools, out, [45.01]) == 0
+    assert run(tools, out, [60.01]) == 0
     shown = capsys.readouterr()
     assert "Synthesising ulx3s-25f" in shown.err and "Routing (seed 1)" in shown.err
     assert f"{out / NAME}.bit" in shown.out
@@ -67,8 +68,8 @@ def test_a_build_that_meets_its_clock(tools: Path, tmp_path: Path,
     report = json.loads((out / "build.json").read_text())
     assert {key: report[key] for key in ("board", "lut", "ff", "dsp", "bram", "clock_hz",
                                          "achieved_hz", "met", "bitstream")} == {
-        "board": NAME, "lut": 1, "ff": 2, "dsp": 3, "bram": 4, "clock_hz": 45_000_000,
-        "achieved_hz": 45_010_000, "met": True, "bitstream": f"{NAME}.bit"}
+        "board": NAME, "lut": 1, "ff": 2, "dsp": 3, "bram": 4, "clock_hz": 60_000_000,
+        "achieved_hz": 60_010_000, "met": True, "bitstream": f"{NAME}.bit"}
     assert report["tools"]["yosys"] == "0.55"
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["digest"] == report["digest"] == f"{BOARDS[NAME].config.digest:016x}"
@@ -76,13 +77,27 @@ def test_a_build_that_meets_its_clock(tools: Path, tmp_path: Path,
         "clk", "rst", "rx", "tx", "session_open", "activity"]
 
 
+def test_another_array_than_the_presets(tools: Path, tmp_path: Path,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    out, file = tmp_path / "out", tmp_path / "my.toml"
+    file.write_text("cols = 5\n")
+    options = ("--config", str(file), "--dataflow", "weight-stationary")
+    assert run(tools, out, [60.0], *options) == 0
+    report = json.loads((out / "build.json").read_text())
+    config = load_config(NAME, file=file, dataflow="weight-stationary")
+    assert report["digest"] == f"{config.digest:016x}" != f"{BOARDS[NAME].config.digest:016x}"
+    file.write_text("cols = 17\n")
+    assert run(tools, out, [60.0], *options) == 2
+    assert capsys.readouterr().err.endswith("cols must be 1 to 16, not 17\n")
+
+
 def test_a_missed_clock_says_by_how_much(tools: Path, tmp_path: Path,
                                          capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert run(tools, out, [45.0]) == 0
-    assert run(tools, out, [42.75]) == 1
+    assert run(tools, out, [60.0]) == 0
+    assert run(tools, out, [57.0]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == ("oarlock: ulx3s-25f: the clock was missed by 5.0 %: 42.75 MHz of 45.00 MHz at "
+    assert line == ("oarlock: ulx3s-25f: the clock was missed by 5.0 %: 57.00 MHz of 60.00 MHz at "
                     "best of 1 seed(s); try more with --seeds")
     # Not even the bitstream of the build before is left.
     assert not (out / f"{NAME}.bit").exists()
@@ -91,14 +106,14 @@ def test_a_missed_clock_says_by_how_much(tools: Path, tmp_path: Path,
 
 def test_seeds_are_tried_until_one_meets_the_clock(tools: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run(tools, out, [40.0, 46.5, 50.0], "--seeds", "3") == 0
+    assert run(tools, out, [50.0, 61.5, 70.0], "--seeds", "3") == 0
     assert (out / f"{NAME}.bit").read_text() == "packed routed 2"
     report = json.loads((out / "build.json").read_text())
-    assert report["seeds"] == [{"seed": 1, "achieved_hz": 40_000_000},
-                               {"seed": 2, "achieved_hz": 46_500_000}]
-    assert run(tools, out, [40.0, 41.0, 39.0], "--seeds", "3") == 1
+    assert report["seeds"] == [{"seed": 1, "achieved_hz": 50_000_000},
+                               {"seed": 2, "achieved_hz": 61_500_000}]
+    assert run(tools, out, [50.0, 51.0, 49.0], "--seeds", "3") == 1
     report = json.loads((out / "build.json").read_text())
-    assert report["achieved_hz"] == 41_000_000 and len(report["seeds"]) == 3
+    assert report["achieved_hz"] == 51_000_000 and len(report["seeds"]) == 3
 
 
 def test_a_tool_that_fails_is_quoted(tools: Path, tmp_path: Path,
