@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from . import isa
 from .coded_access import CodedAccess
 from .command_check import COMMAND, CommandCheck
-from .data_distributor import PROGRAM_WRITE, DataDistributor
+from .data_distributor import PROGRAM_WRITE, DataDistributor, write_ports
 from .global_buffer import ADDRESS_WIDTH, HOST_WRITE
 from .isa import Memory, Opcode, Status
 
@@ -137,15 +137,7 @@ class CommandDecoder(wiring.Component):
             "program_read_valid": In(1),
             "program_read_data":  In(32),
 
-            "parameter_en":       Out(1),
-            "parameter_entry":    Out(range(parameter_depth)),
-            "parameter_word":     Out(range(3)),
-            "parameter_data":     Out(32),
-            "filter_en":          Out(1),
-            "filter_columns":     Out(cols),
-            "filter_block":       Out(2),
-            "filter_addr":        Out(range(filter_depth)),
-            "filter_data":        Out(data.ArrayLayout(signed(8), 4)),
+            **write_ports(cols=cols, parameter_depth=parameter_depth, filter_depth=filter_depth),
 
             "run_start":          Out(1),
             "run_address":        Out(range(program_depth)),
@@ -219,9 +211,8 @@ class CommandDecoder(wiring.Component):
             access.i.payload.data.eq(distributor.block.payload),
             distributor.block.ready.eq(access.i.ready),
         ]
-        m.d.comb += [getattr(self, name).eq(getattr(distributor, name)) for name in (
-            "parameter_en", "parameter_entry", "parameter_word", "parameter_data",
-            "filter_en", "filter_columns", "filter_block", "filter_addr", "filter_data")]
+        m.d.comb += [getattr(self, name).eq(getattr(distributor, name)) for name in write_ports(
+            cols=self.cols, parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)]
 
         # Whatever is on its way from a memory has a place in the FIFO.
         m.submodules.answers = answers = SyncFIFOBuffered(

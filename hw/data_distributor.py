@@ -9,9 +9,24 @@ from .global_buffer import ADDRESS_WIDTH, HOST_WRITE
 from .isa import Memory
 
 
-__all__ = ["PROGRAM_WRITE", "DataDistributor"]
+__all__ = ["PROGRAM_WRITE", "DataDistributor", "write_ports"]
 
 PROGRAM_WRITE = data.StructLayout({"addr": 16, "data": 32})
+
+
+def write_ports(*, cols, parameter_depth, filter_depth):
+    """Return the members that write parameters and filters: no handshake, a word a cycle."""
+    return {
+        "parameter_en":    Out(1),
+        "parameter_entry": Out(range(parameter_depth)),
+        "parameter_word":  Out(range(3)),
+        "parameter_data":  Out(32),
+        "filter_en":       Out(1),
+        "filter_columns":  Out(cols),
+        "filter_block":    Out(2),
+        "filter_addr":     Out(range(filter_depth)),
+        "filter_data":     Out(data.ArrayLayout(signed(8), 4)),
+    }
 
 
 class DataDistributor(wiring.Component):
@@ -61,15 +76,7 @@ class DataDistributor(wiring.Component):
             "program_write": Out(stream.Signature(PROGRAM_WRITE)),
             "block":         Out(stream.Signature(32)),
 
-            "parameter_en":    Out(1),
-            "parameter_entry": Out(range(parameter_depth)),
-            "parameter_word":  Out(range(3)),
-            "parameter_data":  Out(32),
-            "filter_en":       Out(1),
-            "filter_columns":  Out(cols),
-            "filter_block":    Out(2),
-            "filter_addr":     Out(range(filter_depth)),
-            "filter_data":     Out(data.ArrayLayout(signed(8), 4)),
+            **write_ports(cols=cols, parameter_depth=parameter_depth, filter_depth=filter_depth),
         })
 
     def elaborate(self, platform):

@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .port_reset import clock_and_reset
 from .serial_top import SerialAccelerator
 
 
@@ -46,11 +47,7 @@ class SerialModule(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.domains.sync = sync = ClockDomain(reset_less=True)
-        m.d.comb += sync.clk.eq(self.clk)
-
-        reset = Signal(init=1)
-        m.d.sync += reset.eq(self.rst)
+        reset = clock_and_reset(m, self.clk, self.rst)
         m.submodules.accelerator = accelerator = ResetInserter(reset)(self._accelerator)
         m.d.comb += [
             accelerator.rx.eq(self.rx),

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .accelerator import Accelerator
+from .port_reset import clock_and_reset
 
 
 __all__ = ["Top"]
@@ -12,9 +13,6 @@ __all__ = ["Top"]
 
 class Top(wiring.Component):
     """Give the accelerator a clock and a registered reset.
-
-    The register keeps the reset's fan-out off the way from the pin. It matters to simulators too:
-    logic that hangs on an input port is evaluated at every edge of the clock.
 
     Parameters
     ----------
@@ -50,11 +48,7 @@ class Top(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.domains.sync = sync = ClockDomain(reset_less=True)
-        m.d.comb += sync.clk.eq(self.clk)
-
-        reset = Signal(init=1)
-        m.d.sync += reset.eq(self.rst)
+        reset = clock_and_reset(m, self.clk, self.rst)
         accelerator = Accelerator(self.config)
         m.submodules.accelerator = ResetInserter(reset)(accelerator)
         m.d.comb += [
