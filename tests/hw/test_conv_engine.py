@@ -8,6 +8,7 @@ from layer_networks import NetworkBuilder, random_input
 from oarlock.gen.config import ArrayConfig
 from oarlock.gen.conv_shape import conv_shape, variant
 from oarlock.gen.cycles import conv_cycles
+from oarlock.gen.dataflow import dataflow_of
 from oarlock.gen.interpret import evaluate
 from oarlock.gen.lower import Requantization, filter_writes, lower_conv, parameter_entries
 from oarlock.gen.mapping import Mapping
@@ -110,12 +111,9 @@ CASES = {
 }
 
 
-def check_layer(name):
-    """Run a case and compare outputs, MACs and cycles."""
-    config, (network, x), kind, choice = CASES[name]
-    rounding = "double" if len(name) % 2 else "single"
+def check_conv(config, network, x, mapping, rounding):
+    """Run a convolution on an engine and compare outputs, MACs and cycles."""
     layer = network.layers[0]
-    mapping = mapping_of(variant(conv_shape(layer, network.tensors), kind), **choice)
     expected = evaluate(network, x, rounding)[network.output]
     found = run_conv(config, mapping, x, layer.weights, layer.bias, layer.multiplier, layer.shift,
                      requantization_of(network, rounding), expected.size)
@@ -123,7 +121,15 @@ def check_layer(name):
     assert len(np.unique(expected)) > 5 or expected.size < 10
     assert found["done"] + found["gated"] == network.macs
     assert (found["gated"] > 0) == config.zero_gating
-    assert found["cycles"] + 1 == conv_cycles(found["fields"], config).cycles
+    assert found["cycles"] + 1 == dataflow_of(config).conv_cycles(found["fields"], config).cycles
+
+
+def check_layer(name):
+    """Run a case."""
+    config, (network, x), kind, choice = CASES[name]
+    shape = variant(conv_shape(network.layers[0], network.tensors), kind)
+    check_conv(config, network, x, mapping_of(shape, **choice),
+               "double" if len(name) % 2 else "single")
 
 
 @pytest.mark.parametrize("name", CASES)
