@@ -14,7 +14,7 @@ from oarlock.gen.config import PRESETS, ArrayConfig
 
 SMALLEST = ArrayConfig(rows=1, cols=1, ifmap_depth=16, filter_depth=512, psum_depth=4, word_bytes=4,
                        buffer_bytes=4096, lanes=1, lane_depth=2, parameter_depth=64,
-                       program_depth=512, clock_hz=30_000_000)
+                       program_depth=512, counters=False, clock_hz=30_000_000)
 
 
 def test_a_bitstream_for_ecp5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

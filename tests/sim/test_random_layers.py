@@ -78,7 +78,7 @@ def random_config(seed: int) -> ArrayConfig:
 
 
 CONFIGS |= {f"drawn {seed}": random_config(seed)
-            for seed in range(int(os.environ.get("OARLOCK_ARRAYS", "6")))}
+            for seed in range(int(os.environ.get("OARLOCK_ARRAYS", "4")))}
 
 #: A PE does a MAC a cycle: what takes the largest array a moment takes the smallest a while.
 MACS_PER_PE = 25_000
