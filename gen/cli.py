@@ -157,9 +157,10 @@ def bench(
     arrays = [(name, config_of(name, None, flow))
               for name in presets for flow in dataflow or [None]]
     with progress_bar(quiet=json_file is not None) as progress:
-        results = measure(models, arrays, progress=progress)
+        # First: it looks at the page before it runs anything.
         if compare is not None:
             compare_with_peers(models, arrays[0], compare, progress=progress)
+        results = measure(models, arrays, progress=progress)
     names = " ".join(["oarlock bench", *(model.name for model in models),
                       *(f"--preset {name}" for name in presets),
                       *(f"--dataflow {name}" for name in dataflow or [])])

@@ -11,7 +11,7 @@ from ..hw import isa
 from ..sim.reference import Rounding
 from .config import ArrayConfig
 from .dataflow import dataflow_of
-from .graph import Graph, image_shape
+from .graph import Box, Graph, image_shape
 from .lower import FilterWrite, parameter_entries
 from .plan import MemoryPlan, Piece
 from .residency import LayerPlan
@@ -173,22 +173,25 @@ class Emitter:
             for job in self.jobs))
         inference, graph = self.inference, self.graph
         if graph.source in self.memory.addresses:
-            self._box("write_box", graph.source)
+            self._move_whole("write_box", graph.source)
         inference.step("clear")
         if one_run:
             self._emit_one_run()
         else:
             self._emit_runs()
         if graph.target in self.memory.addresses:
-            self._box("read_box", graph.target)
+            self._move_whole("read_box", graph.target)
         self._emit_setup()
         words = np.concatenate([*self.words.chunks, np.zeros(0, dtype=np.uint32)])
         return self.setup.steps, inference.steps, words
 
-    def _box(self, do: str, name: str) -> None:
-        tensor = self.graph.tensors[name]
-        self.inference.step(do, tensor=name, box=whole(image_shape(tensor.shape)),
-                            address=self.memory.addresses[name], zero_point=tensor.zero_point)
+    def _move(self, do: str, name: str, box: Box, address: int) -> None:
+        self.inference.step(do, tensor=name, box=box, address=address,
+                            zero_point=self.graph.tensors[name].zero_point)
+
+    def _move_whole(self, do: str, name: str) -> None:
+        image = image_shape(self.graph.tensors[name].shape)
+        self._move(do, name, whole(image), self.memory.addresses[name])
 
     def _emit_setup(self) -> None:
         """Load what stays."""
@@ -257,8 +260,7 @@ class Emitter:
             if part.reads:
                 wait()
             for tensor, box, address in part.reads:
-                steps.step("write_box", tensor=tensor, box=box, address=address,
-                           zero_point=self.graph.tensors[tensor].zero_point)
+                self._move("write_box", tensor, box, address)
             filter_base = self.filter_base.get(index, 0)
             parameter_base = self.parameter_base.get(index, 0) + part.box[2][0]
             if plan.mapping is not None and part.shape is not None:
@@ -292,9 +294,7 @@ class Emitter:
             ends = plan.tiling.task.position if job.last else None
             if part.writes is not None:
                 wait()
-                tensor, box, address = part.writes
-                steps.step("read_box", tensor=tensor, box=box, address=address,
-                           zero_point=self.graph.tensors[tensor].zero_point)
+                self._move("read_box", *part.writes)
         wait()
 
     def _length(self, job: _Job) -> int:

@@ -48,7 +48,9 @@ def comparison(reports: Sequence[Mapping[str, Any]], command: str) -> str:
         raise OarlockError("nothing published to compare with: none of the models is named "
                            f"{', '.join(NETWORKS)}")
     columns = [name for name in NETWORKS.values() if name in ours]
-    run, clock = next(iter(ours.values()))["run"], next(iter(ours.values()))["clock_hz"] / 1e6
+    first = next(iter(ours.values()))
+    run, clock = first["run"], first["clock_hz"] / 1e6
+    costs = first["table"]["source"]
     who = f"**Oarlock, {run['rows']}×{run['cols']} {run['dataflow']}**"
 
     def table(title: str, key: str, own: str, figure: Callable[[Any], float], form: str,
@@ -61,7 +63,6 @@ def comparison(reports: Sequence[Mapping[str, Any]], command: str) -> str:
             for peer in systems() if any(name in peer.get(key, {}) for name in columns)]
         return [*lines, ""]
 
-    table_name = next(iter(ours.values()))["table"]["source"]
     return "\n".join([
         *table("ms per inference, batch 1", "milliseconds", f"{who}, {clock:g} MHz ¹",
                lambda report: 1e3 * report["latency_s"], ".3f"),
@@ -73,7 +74,7 @@ def comparison(reports: Sequence[Mapping[str, Any]], command: str) -> str:
         "cycles counted in the Verilated Verilog, every output bit-exact.",
         "The others' are published: MLPerf Tiny, closed division, single stream.",
         "¹ The clock is what the preset aims at, not one that was placed and routed.",
-        f"² The array, its scratchpads and the buffer, by the costs of: {table_name};",
+        f"² The array, its scratchpads and the buffer, by the costs of: {costs};",
         "no clock tree, no leakage, no link. The others measured whole systems.", "",
     ])
 

@@ -18,7 +18,7 @@ from .counts import layer_counts
 from .energy import EnergyTable, energies
 from .errors import OarlockError
 from .interpret import evaluate
-from .link_words import link_boxes, link_words
+from .link_words import LinkBox, link_boxes, link_words
 from .network import Layer, Network
 from .runner import check_inputs, compile_model, random_inputs, run_model
 from .value_counts import value_counts
@@ -142,9 +142,11 @@ def measure(
     total: Counter[str] = Counter()
     for counts in predicted:
         total.update({name: counts[name] for name in MODELLED})
-    total.update(link_words(
-        program, link_boxes(program, network, values, run_length=config.run_length)))
-    link = _link(program, network, values, config)
+    coded = link_boxes(program, network, values, run_length=True)
+    crossing = (coded if config.run_length
+                else link_boxes(program, network, values, run_length=False))
+    total.update(link_words(program, crossing))
+    link = _link(coded, config)
     joules = picojoules * 1e-12
     link_bits = 8 * (run.report["link_bytes_in"] + run.report["link_bytes_out"])
     link_joules = link_bits * link_pj_per_bit * 1e-12
@@ -204,10 +206,8 @@ def _layer(entry: Mapping[str, Any], predicted: Counter[str], config: ArrayConfi
     }
 
 
-def _link(program: Program, network: Network, values: Mapping[str, np.ndarray],
-          config: ArrayConfig) -> dict[str, Any]:
+def _link(coded: Sequence[LinkBox], config: ArrayConfig) -> dict[str, Any]:
     """Return words of activations over the link: raw, run-length coded, and as the device does."""
-    coded = link_boxes(program, network, values, run_length=True)
     merged: dict[tuple[str, bool], dict[str, Any]] = {}
     for box in coded:
         into = merged.setdefault((box.tensor, box.to_device), {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from icarus import needs_icarus
 from oarlock.boards.families import FAMILIES
 from oarlock.boards.tools import find_tool, run_tool
 from oarlock.gen.config import ArrayConfig
@@ -107,11 +107,7 @@ def substitute(text: str, pattern: str, new: str) -> str:
 
 
 def simulate(folder: Path, *sources: str) -> str:
-    if shutil.which("iverilog") is None:
-        message = "iverilog was not found; install it with: apt-get install iverilog"
-        if os.environ.get("OARLOCK_REQUIRE_MODELS") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+    needs_icarus()
     built = subprocess.run(
         # Inputs with default values are more than Icarus knows; the netlists connect them all.
         ["iverilog", "-g2005-sv", "-I.", "-DNO_ICE40_DEFAULT_ASSIGNMENTS", "-s", "oarlock_tb",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from icarus import needs_icarus
 from oarlock.boards.tools import find_tool
 from oarlock.gen.cli import main
 from oarlock.gen.config import DATAFLOWS, PRESETS, ArrayConfig
@@ -37,14 +38,6 @@ def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert main(["verilog", "--preset", "tiny", "--dataflow", request.param, "--model", str(DIGITS),
                  "-o", str(folder)]) == 0
     return folder
-
-
-def needs_icarus() -> None:
-    if shutil.which("iverilog") is None:
-        message = "iverilog was not found; install it with: apt-get install iverilog"
-        if os.environ.get("OARLOCK_REQUIRE_MODELS") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
 
 
 def run(*command: str | Path, folder: Path,
