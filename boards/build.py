@@ -15,12 +15,12 @@ from ..gen.errors import OarlockError
 from ..gen.product import manifest
 from ..gen.verilog import tool_versions, verilog_of
 from .board import Board
-from .families import FAMILIES
+from .families import FAMILIES, Family
 from .tools import Tool, find_tool, run_tool
 from .top import BoardTop
 
 
-__all__ = ["BuildResult", "build"]
+__all__ = ["BuildResult", "build", "read_design"]
 
 NAME = "top"
 
@@ -120,7 +120,7 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
             (work / name).write_text(text, encoding="utf-8")
     with timed("synthesis"):
         progress(f"Synthesising {board.name}", 0, 0)
-        _synthesise(yosys, family.synth, work)
+        _synthesise(yosys, family, work)
 
     attempts = []
     for seed in range(1, seeds + 1):
@@ -154,13 +154,22 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
     return BuildResult(report=report, bitstream=bitstream if met else None)
 
 
-def _synthesise(yosys: Tool, command: str, work: Path) -> None:
+def read_design(family: Family, folder: Path) -> list[str]:
+    """Return Yosys' commands that read ``oarlock.v`` with the family's cells in their places."""
+    text = (folder / "oarlock.v").read_text(encoding="utf-8")
+    cells = {name: cell for name, cell in family.cells.items() if f"\nmodule {name}(" in text}
+    (folder / "cells.v").write_text("".join(cells.values()), encoding="utf-8")
+    return ["read_verilog -sv oarlock.v", *(f"delete {name}" for name in cells),
+            "read_verilog -sv cells.v"]
+
+
+def _synthesise(yosys: Tool, family: Family, work: Path) -> None:
     """Make the netlist; a design with combinational loops or two drivers of a wire is refused."""
     script = [
-        "read_verilog -sv oarlock.v",
+        *read_design(family, work),
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
-        f"{command} -top {NAME}",
+        f"{family.synth} -top {NAME}",
         "tee -o check.txt check -assert",
         f"tee -o stat.json stat -json -top {NAME}",
         f"write_json {NAME}.json",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .cells import ECP5_CELLS
 from .pll import Ecp5Pll, Ice40Pll, Pll
 
 
@@ -33,6 +34,8 @@ class Family:
         nextpnr's names of LUTs, flip-flops, multipliers and block RAMs.
     pll : callable
         The family's PLL.
+    cells : dict of :class:`str` to :class:`str`
+        Verilog that takes the place of modules of these names, see :mod:`.cells`.
     """
 
     synth: str
@@ -45,6 +48,7 @@ class Family:
     pack_options: tuple[str, ...]
     resources: dict[str, str]
     pll: Callable[..., Pll]
+    cells: dict[str, str] = field(default_factory=dict)
 
 
 FAMILIES = {
@@ -55,7 +59,7 @@ FAMILIES = {
         constraints="lpf", routed="textcfg", bitstream="bit", pack_options=("--compress",),
         resources={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D",
                    "bram": "DP16KD"},
-        pll=Ecp5Pll),
+        pll=Ecp5Pll, cells=ECP5_CELLS),
     "ice40": Family(
         synth="synth_ice40 -dsp", nextpnr="nextpnr-ice40", pack="icepack",
         options=(),

@@ -186,7 +186,7 @@ _ECP5_25F = ArrayConfig(
 PRESETS: dict[str, ArrayConfig] = {
     "tiny": ArrayConfig(rows=4, cols=4, ifmap_depth=32, word_bytes=8, buffer_bytes=32768, lanes=2,
                         parameter_depth=1024, program_depth=2048, clock_hz=50_000_000),
-    "ulx3s-85f": ArrayConfig(rows=12, cols=12),
+    "ulx3s-85f": ArrayConfig(rows=12, cols=12, ifmap_depth=32),
     "ulx3s-25f": _ECP5_25F,
     "orangecrab-25f": _ECP5_25F,
 }

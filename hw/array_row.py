@@ -55,7 +55,7 @@ class ArrayRow(wiring.Component):
         PEs.
     word_bytes : :class:`int`
         Byte lanes of a load token, of which the row takes one.
-    ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating
+    ifmap_depth, filter_depth, psum_depth, psum_width, sum_width, zero_gating
         See :class:`ProcessingElement`.
 
     Members
@@ -70,7 +70,7 @@ class ArrayRow(wiring.Component):
         Tokens from the row above.
     load_next, mac_next, drain_next, filter_next : ``Out(StructLayout)``
         The same for the row below: the registers in which this row holds them.
-    sum_in, sum_out : ``In``, ``Out`` of ``signed(psum_width).array(cols)``
+    sum_in, sum_out : ``In``, ``Out`` of ``signed(sum_width).array(cols)``
         The partial-sum chain. A slot that enters with ``drain`` leaves with the sums
         ``CHAIN_LATENCY`` cycles later.
     took, done, gated, ifmap_reads, psum_updates, psum_drains : ``Out(5)``
@@ -79,7 +79,7 @@ class ArrayRow(wiring.Component):
     """
 
     #: From a drain token at the input to its sums at the output.
-    CHAIN_LATENCY = 1 + ProcessingElement.SUM_STAGE + 1
+    CHAIN_LATENCY = 1 + ProcessingElement.CHAIN_STAGE + 1
 
     #: From a load token at the input to the cycle in which a MAC token may enter that reads what it
     #: brought.
@@ -89,13 +89,14 @@ class ArrayRow(wiring.Component):
     COUNTS = ("took", "done", "gated", "ifmap_reads", "psum_updates", "psum_drains")
 
     def __init__(self, *, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, psum_width,
-                 zero_gating):
+                 sum_width, zero_gating):
         self.cols = cols
         self.word_bytes = word_bytes
         self.ifmap_depth = ifmap_depth
         self.filter_depth = filter_depth
         self.psum_depth = psum_depth
         self.psum_width = psum_width
+        self.sum_width = sum_width
         self.zero_gating = zero_gating
 
         tokens = {
@@ -112,8 +113,8 @@ class ArrayRow(wiring.Component):
             "span": In(8),
             **{name: In(shape) for name, shape in tokens.items()},
             **{f"{name}_next": Out(shape) for name, shape in tokens.items()},
-            "sum_in": In(signed(psum_width)).array(cols),
-            "sum_out": Out(signed(psum_width)).array(cols),
+            "sum_in": In(signed(sum_width)).array(cols),
+            "sum_out": Out(signed(sum_width)).array(cols),
             **{name: Out(5) for name in self.COUNTS},
         })
 
@@ -136,7 +137,7 @@ class ArrayRow(wiring.Component):
         pes = [instantiate(m, f"pe_{column}", platform, ProcessingElement,
                            ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
                            psum_depth=self.psum_depth, psum_width=self.psum_width,
-                           zero_gating=self.zero_gating)
+                           sum_width=self.sum_width, zero_gating=self.zero_gating)
                for column in range(self.cols)]
         first = pes[0]
         bus = Signal(first.load.shape(), reset_less=True)

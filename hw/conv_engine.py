@@ -65,7 +65,7 @@ class ConvEngine(Engine):
         m.submodules.array = array = ProcessingArray(
             rows=config.rows, cols=cols, word_bytes=config.word_bytes,
             ifmap_depth=config.ifmap_depth, filter_depth=config.filter_depth,
-            psum_depth=config.psum_depth, psum_width=config.psum_width,
+            psum_depth=config.psum_depth, psum_width=config.psum_width, sum_width=isa.SUM_WIDTH,
             zero_gating=config.zero_gating,
             sideband=slot_sideband(cols=cols, word_bytes=config.word_bytes))
         # Jobs wait for as long as a beat travels; one more stage registers the sums.
@@ -145,7 +145,7 @@ class ConvEngine(Engine):
             collector.job.eq(drains.job),
             collector.job_valid.eq(drains.job_valid),
         ]
-        held = [Signal(signed(config.psum_width), name=f"held_{n}") for n in range(cols)]
+        held = [Signal(signed(isa.SUM_WIDTH), name=f"held_{n}") for n in range(cols)]
         beat = Signal(array.sums_sideband.shape())
         m.d.sync += beat.eq(array.sums_sideband)
         with m.If(array.sums_valid):

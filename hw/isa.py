@@ -25,6 +25,9 @@ COMMAND_SYNC = 0x4F
 RESPONSE_SYNC = 0x52
 COMMAND_WORDS = 3
 
+#: Bits of a sum on its way to post-processing.
+SUM_WIDTH = 32
+
 
 class Opcode(IntEnum):
     """Bits 23:20 of a command's first word.

@@ -19,7 +19,7 @@ class ProcessingArray(wiring.Component):
 
     Parameters
     ----------
-    rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating
+    rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, psum_width, sum_width, zero_gating
         See :class:`ArrayRow`.
     sideband : shape
         What travels beside a drain token.
@@ -34,7 +34,7 @@ class ProcessingArray(wiring.Component):
         Tokens; see :mod:`.array_row`.
     sideband : ``In(sideband)``
         Enters with ``drain``, whether that is valid or not.
-    sums : ``Out(signed(psum_width)).array(cols)``
+    sums : ``Out(signed(sum_width)).array(cols)``
         The sums of the slot that entered :attr:`LATENCY` cycles ago.
     sums_valid, sums_sideband : ``Out``
         ``drain.valid`` and ``sideband`` of :attr:`LATENCY` cycles ago.
@@ -43,7 +43,7 @@ class ProcessingArray(wiring.Component):
     """
 
     def __init__(self, *, rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth,
-                 psum_width, zero_gating, sideband):
+                 psum_width, sum_width, zero_gating, sideband):
         self.rows = rows
         self.cols = cols
         self.word_bytes = word_bytes
@@ -51,6 +51,7 @@ class ProcessingArray(wiring.Component):
         self.filter_depth = filter_depth
         self.psum_depth = psum_depth
         self.psum_width = psum_width
+        self.sum_width = sum_width
         self.zero_gating = zero_gating
 
         super().__init__({
@@ -63,7 +64,7 @@ class ProcessingArray(wiring.Component):
             "drain": In(drain_token(psum_depth=psum_depth)),
             "filter": In(filter_word(cols=cols, filter_depth=filter_depth)),
             "sideband": In(sideband),
-            "sums": Out(signed(psum_width)).array(cols),
+            "sums": Out(signed(sum_width)).array(cols),
             "sums_valid": Out(1),
             "sums_sideband": Out(sideband),
             **{name: Out(9) for name in ArrayRow.COUNTS},
@@ -78,14 +79,15 @@ class ProcessingArray(wiring.Component):
         m = Module()
 
         above = self
-        sums  = [C(0, signed(self.psum_width)) for _ in range(self.cols)]
+        sums  = [C(0, signed(self.sum_width)) for _ in range(self.cols)]
         counts = {name: C(0) for name in ArrayRow.COUNTS}
         for index in range(self.rows):
             row = instantiate(
                 m, f"row_{index}", platform, ArrayRow, cols=self.cols,
                 word_bytes=self.word_bytes, ifmap_depth=self.ifmap_depth,
                 filter_depth=self.filter_depth, psum_depth=self.psum_depth,
-                psum_width=self.psum_width, zero_gating=self.zero_gating)
+                psum_width=self.psum_width, sum_width=self.sum_width,
+                zero_gating=self.zero_gating)
             m.d.comb += [row.index.eq(index), row.row.eq(self.row[index]), row.span.eq(self.span)]
             m.d.comb += [row.column_tags[n].eq(self.column_tags[n]) for n in range(self.cols)]
             m.d.comb += [row.sum_in[n].eq(sums[n]) for n in range(self.cols)]

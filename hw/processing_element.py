@@ -5,6 +5,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .chain_adder import ChainAdder
+from .pipelined_multiplier import PipelinedMultiplier
+from .shared import instantiate
+
 
 __all__ = ["ProcessingElement", "activation_layout"]
 
@@ -18,8 +22,8 @@ class ProcessingElement(wiring.Component):
 
     All control comes from the row, once for all its PEs and delayed by the stage at which it acts:
     a MAC that enters in cycle 0 reads its activation in cycle 0, its weight in cycle 1 and its
-    partial sum in cycle :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage. Two
-    registers stand between the filter scratchpad and the product (they become the output register
+    partial sum in cycle :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage, and
+    adds what it read a cycle later. Two registers stand between the filter scratchpad and the product (they become the output register
     of a block RAM and the input register of a DSP block). Nothing here needs a reset.
 
     Parameters
@@ -27,7 +31,9 @@ class ProcessingElement(wiring.Component):
     ifmap_depth, filter_depth, psum_depth : :class:`int`
         Entries of the scratchpads; ``psum_depth`` is that of one of the two banks.
     psum_width : :class:`int`
-        Bits of a partial sum.
+        Bits of a partial sum in the scratchpad.
+    sum_width : :class:`int`
+        Bits of a sum in the chain, no less.
     zero_gating : :class:`bool`
         Whether a zero activation keeps filter scratchpad and multiplier still.
 
@@ -49,8 +55,9 @@ class ProcessingElement(wiring.Component):
     drain : ``In(StructLayout)``
         Cycle ``SUM_STAGE``: ``bank``, ``u``, and ``add``: this row has a share in the sum passing
         by.
-    sum_in, sum_out : ``In(signed(psum_width))``, ``Out(signed(psum_width))``
-        The chain; one cycle a link.
+    sum_in, sum_out : ``In(signed(sum_width))``, ``Out(signed(sum_width))``
+        The chain; one cycle a link. What a drain slot reads is added to the ``sum_in`` of cycle
+        :attr:`CHAIN_STAGE`.
     took, done, gated : ``Out(1)``
         For the counters: an activation was taken from the bus; a MAC was executed; a MAC was gated
         (cycle 1).
@@ -59,11 +66,16 @@ class ProcessingElement(wiring.Component):
     #: Cycle in which a MAC updates its partial sum, counted from the one in which it enters.
     SUM_STAGE = 4
 
-    def __init__(self, *, ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating):
+    #: Cycle in which a drain slot adds the partial sum that it read.
+    CHAIN_STAGE = SUM_STAGE + 1
+
+    def __init__(self, *, ifmap_depth, filter_depth, psum_depth, psum_width, sum_width,
+                 zero_gating):
         self.ifmap_depth = ifmap_depth
         self.filter_depth = filter_depth
         self.psum_depth = psum_depth
         self.psum_width = psum_width
+        self.sum_width = sum_width
         self.zero_gating = zero_gating
 
         position = range(ifmap_depth)
@@ -80,8 +92,8 @@ class ProcessingElement(wiring.Component):
             "filter_address": In(range(filter_depth)),
             "accumulate": In(data.StructLayout({"valid": 1, "first": 1, **partial_sum})),
             "drain": In(data.StructLayout({"add": 1, **partial_sum})),
-            "sum_in": In(signed(psum_width)),
-            "sum_out": Out(signed(psum_width)),
+            "sum_in": In(signed(sum_width)),
+            "sum_out": Out(signed(sum_width)),
             "took": Out(1),
             "done": Out(1),
             "gated": Out(1),
@@ -129,7 +141,7 @@ class ProcessingElement(wiring.Component):
         with m.If(self.mac.active):
             m.d.sync += s1_activation.eq(ifmap_read.data.value)
 
-        # Cycle 1: read the weight. A gated MAC changes nothing from here on, so nothing toggles.
+        # Cycle 1: read the weight. A gated MAC reads none, and multiplies the last one with 0.
         fires = s1_activation != 0 if self.zero_gating else C(1)
         m.d.comb += [
             self.done.eq(s1_valid & fires),
@@ -138,26 +150,28 @@ class ProcessingElement(wiring.Component):
             filter_read.en.eq(self.done),
         ]
         s2_fires, s3_fires, s4_fires = (register(1, f"s{n}_fires") for n in (2, 3, 4))
-        s2_activation, s3_activation = (register(signed(9), f"s{n}_activation") for n in (2, 3))
-        s3_weight  = register(signed(8), "s3_weight")
-        s4_product = register(signed(17), "s4_product")
+        s2_activation = register(signed(9), "s2_activation")
         m.d.sync += [s2_fires.eq(self.done), s3_fires.eq(s2_fires), s4_fires.eq(s3_fires)]
-        with m.If(self.done):
-            m.d.sync += s2_activation.eq(s1_activation)
+        # The product of a MAC that is none must be 0. Registers have a reset for that.
+        m.d.sync += s2_activation.eq(Mux(self.done, s1_activation, 0))
 
-        # Cycles 2 and 3: operands, product. A product that is none is 0: registers have a reset for
-        # that, an adder would need logic in front.
-        with m.If(s2_fires):
-            m.d.sync += [s3_activation.eq(s2_activation), s3_weight.eq(filter_read.data)]
-        m.d.sync += s4_product.eq(Mux(s3_fires, s3_activation * s3_weight, 0))
+        # Cycles 2 and 3: operands, product.
+        multiplier = instantiate(m, "multiplier", platform, PipelinedMultiplier)
+        s4_product = Signal(signed(17))
+        m.d.comb += [
+            multiplier.activation.eq(s2_activation),
+            multiplier.weight.eq(filter_read.data),
+            s4_product.eq(multiplier.o),
+        ]
 
         # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does
-        # both.
+        # both. What is read for the chain waits in a register of its bank, which a slot that is not
+        # of this row leaves at 0.
         held    = Array(Signal(signed(self.psum_width), name=f"held_{bank}") for bank in range(2))
         updated = Signal(signed(self.psum_width))
-        passed  = register(signed(self.psum_width), "passed")
         m.d.comb += updated.eq(Mux(self.accumulate.first, 0, held[self.accumulate.bank])
                                + s4_product)
+        s5_drained = []
         for bank in range(2):
             m.submodules[f"psum_{bank}"] = psum = Memory(
                 shape=signed(self.psum_width), depth=self.psum_depth, init=[])
@@ -170,7 +184,20 @@ class ProcessingElement(wiring.Component):
                 write.data.eq(updated),
                 write.en.eq(accumulates & (s4_fires | self.accumulate.first)),
             ]
-        m.d.sync += passed.eq(self.sum_in + Mux(self.drain.add, held[self.drain.bank], 0))
-        m.d.comb += self.sum_out.eq(passed)
+            drained = register(signed(self.psum_width), f"s5_drained_{bank}")
+            m.d.sync += drained.eq(
+                Mux(self.drain.add & (self.drain.bank == bank), held[bank], 0))
+            s5_drained.append(drained)
+
+        # Cycle 5: the chain.
+        adder  = instantiate(m, "chain", platform, ChainAdder, width=self.sum_width)
+        passed = register(signed(self.sum_width), "passed")
+        m.d.comb += [
+            adder.passing.eq(self.sum_in),
+            adder.bank_0.eq(s5_drained[0]),
+            adder.bank_1.eq(s5_drained[1]),
+            self.sum_out.eq(passed),
+        ]
+        m.d.sync += passed.eq(adder.o)
 
         return m

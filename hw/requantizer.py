@@ -57,29 +57,31 @@ class Requantizer(wiring.Component):
         def register(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        # Masks are shifts, not comparisons bit by bit: the same logic, and one operation in a
-        # simulator.
-        def bit(n):
-            return (C(1) << n)[:32]
-
-        def bits_below(n):
-            return ~(C(-1, signed(32)) << n)[:32]
-
         # Instead of negating twice, a negative sum under TRUNCATE stays negative, the bias is
         # subtracted, and the quotient is rounded up: -(x >> n) == (-x + 2**n - 1) >> n.
-        mirror = (self.rule == isa.Rule.TRUNCATE) & self.acc[-1]
-        right  = Signal(5)
+        single   = self.rule == isa.Rule.SINGLE
+        double   = self.rule == isa.Rule.DOUBLE
+        truncate = self.rule == isa.Rule.TRUNCATE
+        mirror   = truncate & self.acc[-1]
+        right    = Signal(5)
         m.d.comb += right.eq(Mux(self.scale.shift < 0, -self.scale.shift, 0))
+
+        # What rounds is added in two steps: below bit 31 of the product before the first shift, the
+        # rest before the second, as 2**(below - 1) - 1 and a carry.
+        below = Signal(6)
+        with m.If(mirror):
+            m.d.comb += below.eq(right + 1)
+        with m.Elif(~truncate):
+            m.d.comb += below.eq(right)
 
         # What later stages need. Lanes that share a scale share these registers after synthesis.
         s2_multiplier = delay(m, self.scale.multiplier, 3, name="multiplier")
-        s3_single     = delay(m, self.rule == isa.Rule.SINGLE, 4, name="single")
-        s3_double     = delay(m, self.rule == isa.Rule.DOUBLE, 4, name="double")
+        s3_half       = delay(m, single & (right == 0) | double | mirror, 4, name="half")
         s3_mirror     = delay(m, mirror, 4, name="mirror")
-        s3_right      = delay(m, right, 4, name="right")
-        s5_double     = delay(m, s3_double, 2, name="s3_double")
-        s5_right      = delay(m, s3_right, 2, name="s3_right")
-        s6_right      = delay(m, s5_right, 1, name="s5_right")
+        s5_below      = delay(m, below, 6, name="below")
+        s5_carry      = delay(m, ~truncate & (right != 0), 6, name="carry")
+        s5_double     = delay(m, double, 6, name="double")
+        s6_right      = delay(m, right, 7, name="right")
 
         # Bias. The bit below the sum carries the 1 of a subtraction into the same adder.
         s0_sum  = register(signed(32), "s0_sum")
@@ -89,18 +91,20 @@ class Requantizer(wiring.Component):
             s0_left.eq(self.scale.left + Mux(self.scale.shift > 0, self.scale.shift, 0)),
         ]
 
-        # Shift to the left. Every bit that leaves, and the one that becomes the sign, must have
-        # been a copy of the sign.
+        # Shift to the left, by powers of two. Every bit that leaves, and the one that becomes the
+        # sign, must have been a copy of the sign.
         s1_shifted  = register(signed(32), "s1_shifted")
         s1_sign     = register(1, "s1_sign")
         s1_overflow = register(1, "s1_overflow")
-        s0_sign     = s0_sum[-1]
-        s0_lost     = (C(-1 << 31, signed(32)) >> s0_left) & (s0_sum ^ s0_sign.replicate(32))[:32]
+        shifted, overflow = s0_sum, s0_left[5] & s0_sum.any()
+        for n in reversed(range(5)):
+            leaves    = shifted[31 - (1 << n):]
+            overflow |= s0_left[n] & leaves.any() & ~leaves.all()
+            shifted   = Mux(s0_left[n], shifted << (1 << n), shifted)[:32]
         m.d.sync += [
-            s1_shifted.eq(s0_sum << s0_left[:5]),
-            s1_sign.eq(s0_sign),
-            # -1 has no bit that differs, and may be shifted by no more than 31.
-            s1_overflow.eq(s0_lost.any() | (s0_left[5] & s0_sign)),
+            s1_shifted.eq(shifted),
+            s1_sign.eq(s0_sum[-1]),
+            s1_overflow.eq(overflow),
         ]
 
         # Saturate.
@@ -122,26 +126,22 @@ class Requantizer(wiring.Component):
         # Add the cross products on one side, what rounds the first shift on the other.
         s4_cross = register(signed(33), "s4_cross")
         s4_outer = register(signed(64), "s4_outer")
-        rounding = Signal(32)
-        with m.If(s3_single):
-            m.d.comb += rounding.eq(bit(s3_right))
-        with m.Elif(s3_double):
-            m.d.comb += rounding.eq(1)
-        with m.Elif(s3_mirror):
-            m.d.comb += rounding.eq(bits_below(s3_right + 1))
         m.d.sync += [
             s4_cross.eq(s3_cross[0] + s3_cross[1]),
             s4_outer.eq(Cat(s3_low, s3_high).as_signed()
-                        + Cat(s3_mirror.replicate(30), rounding)),
+                        + Cat(s3_mirror.replicate(30), s3_half, C(0, 1)).as_signed()),
         ]
         s5_quotient = register(signed(33), "s5_quotient")
         m.d.sync += s5_quotient.eq((s4_outer + (s4_cross << 17)) >> 31)
 
-        # The second rounding of DOUBLE: 2**(e - 1), less 1 for negative values.
-        s6_rounded  = register(signed(33), "s6_rounded")
-        s5_negative = s5_quotient[-1]
-        half = Mux(s5_negative, bits_below(s5_right), bit(s5_right))[1:]
-        m.d.sync += s6_rounded.eq(s5_quotient + Mux(s5_double, half, 0))
+        # The second rounding; that of DOUBLE is less by 1 for negative values. The bit below the
+        # quotient takes the carry into the same adder. Masks are shifts, not comparisons bit by
+        # bit: the same logic, and one operation in a simulator.
+        s6_rounded = register(signed(33), "s6_rounded")
+        carry      = s5_carry & ~(s5_double & s5_quotient[-1])
+        mask       = ~(C(-1, signed(33)) << s5_below)[1:33]
+        m.d.sync += s6_rounded.eq(
+            (Cat(1, s5_quotient).as_signed() + Cat(carry, mask, C(0, 1)).as_signed())[1:])
 
         s7_result = register(signed(32), "s7_result")
         m.d.sync += s7_result.eq(s6_rounded >> s6_right)

@@ -4,6 +4,9 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .pipelined_multiplier import PipelinedMultiplier
+from .shared import instantiate
+
 
 __all__ = ["SystolicElement", "row_token", "weight_layout"]
 
@@ -81,22 +84,20 @@ class SystolicElement(wiring.Component):
         m.d.sync += held.eq(weight)
         m.d.comb += self.weight_next.eq(waiting)
 
-        # A gated MAC changes no operand, so nothing toggles.
+        # A gated MAC multiplies with 0.
         works = here.valid & weight.used
         fires = here.activation != 0 if self.zero_gating else C(1)
         m.d.comb += [self.done.eq(works & fires), self.gated.eq(works & ~fires)]
 
-        s1_fires, s2_fires = (Signal(name=f"s{n}_fires", reset_less=True) for n in (1, 2))
-        s1_activation = Signal(signed(9), reset_less=True)
-        s1_weight     = Signal(signed(8), reset_less=True)
-        s2_product    = Signal(signed(17), reset_less=True)
-        s3_sum        = Signal(signed(self.psum_width), reset_less=True)
-        m.d.sync += [s1_fires.eq(self.done), s2_fires.eq(s1_fires)]
-        with m.If(self.done):
-            m.d.sync += [s1_activation.eq(here.activation), s1_weight.eq(weight.value)]
-        with m.If(s1_fires):
-            m.d.sync += s2_product.eq(s1_activation * s1_weight)
-        m.d.sync += s3_sum.eq(self.sum_in + Mux(s2_fires, s2_product, 0))
+        multiplier = instantiate(m, "multiplier", platform, PipelinedMultiplier)
+        product    = Signal(signed(17))
+        s3_sum     = Signal(signed(self.psum_width), reset_less=True)
+        m.d.comb += [
+            multiplier.activation.eq(Mux(self.done, here.activation, 0)),
+            multiplier.weight.eq(weight.value),
+            product.eq(multiplier.o),
+        ]
+        m.d.sync += s3_sum.eq(self.sum_in + product)
         m.d.comb += self.sum_out.eq(s3_sum)
 
         return m

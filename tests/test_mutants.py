@@ -57,6 +57,9 @@ CONV_MUTANTS = {
         processing_element.ProcessingElement, array_row,
         "self.mac.active & ~ifmap_read.data.hole", "self.mac.active",
         "channels on lanes, the last is short"),
+    "the chain adds both banks": (
+        processing_element.ProcessingElement, array_row,
+        "self.drain.add & (self.drain.bank == bank)", "self.drain.add", "no gating"),
     "the chain adds every group": (
         array_row.ArrayRow, processing_array,
         "& (drain.group == self.row.group)", "",
@@ -82,7 +85,7 @@ CONV_MUTANTS = {
         "Mux(side, filled[1][n][k], filled[0][n][k])", "no gating"),
     "rounding without its half": (
         requantizer.Requantizer, post_processor,
-        "rounding.eq(bit(s3_right))", "rounding.eq(0)", "one PE"),
+        "carry, mask, C(0, 1)", "carry, C(0, 33)", "one PE"),
 }
 
 SYSTOLIC_MUTANTS = {
@@ -93,9 +96,6 @@ SYSTOLIC_MUTANTS = {
         systolic_element.SystolicElement, systolic_row,
         "with m.If(here.valid & here.first):", "with m.If(here.valid):",
         "pixels, many filter tiles"),
-    "a gated MAC adds the product before": (
-        systolic_element.SystolicElement, systolic_row,
-        "Mux(s2_fires, s2_product, 0)", "s2_product", "one PE"),
     "a row shifts as long as the one above": (
         systolic_array.SystolicArray, systolic_engine,
         "(shift.step < self.rows - index)", "(shift.step < self.rows)",

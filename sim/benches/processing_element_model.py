@@ -20,16 +20,17 @@ class Model:
 
     Parameters
     ----------
-    ifmap_depth, filter_depth, psum_depth, psum_width, zero_gating
+    ifmap_depth, filter_depth, psum_depth, psum_width, sum_width, zero_gating
         As those of :class:`ProcessingElement`.
     fault : :class:`str`, optional
         ``"span"`` or ``"first"``: what to do wrong, to show that a bench would notice.
     """
 
     def __init__(self, *, ifmap_depth: int, filter_depth: int, psum_depth: int, psum_width: int,
-                 zero_gating: bool, fault: str | None = None) -> None:
+                 sum_width: int, zero_gating: bool, fault: str | None = None) -> None:
         self.sizes = ifmap_depth, filter_depth, psum_depth
         self.psum_width = psum_width
+        self.sum_width = sum_width
         self.zero_gating = zero_gating
         self.fault = fault
         # None: unknown.
@@ -38,6 +39,7 @@ class Model:
         self.psums: list[list[int | None]] = [[None] * psum_depth for _ in range(2)]
         self.position: int | None = None
         self.sum_out: int | None = None
+        self.drained: int | None = None     # read for the chain a cycle ago
         # MACs that have read their activation, the youngest first: activation, hole, weight if
         # it fires.
         self.macs: list[dict[str, Any] | None] = [None] * ProcessingElement.SUM_STAGE
@@ -59,9 +61,9 @@ class Model:
         shown = took, done, gated, self.sum_out
 
         self._accumulate(self.macs[-1], tokens["accumulate"])
-        drain = tokens["drain"]
-        addend = self.psums[drain["bank"]][drain["u"]] if drain["add"] else 0
-        self.sum_out = None if addend is None else self._wrap(tokens["sum_in"] + addend)
+        addend, drain = self.drained, tokens["drain"]
+        self.sum_out = None if addend is None else _wrap(tokens["sum_in"] + addend, self.sum_width)
+        self.drained = self.psums[drain["bank"]][drain["u"]] if drain["add"] else 0
 
         # Cycle 0: the activation is read before this cycle's write.
         entering = None
@@ -93,11 +95,12 @@ class Model:
         if token["first"]:
             bank[u] = product + ((before or 0) if self.fault == "first" else 0)
         elif before is not None:
-            bank[u] = self._wrap(before + product)
+            bank[u] = _wrap(before + product, self.psum_width)
 
-    def _wrap(self, value: int) -> int:
-        half = 1 << self.psum_width - 1
-        return (value + half) % (2 * half) - half
+
+def _wrap(value: int, width: int) -> int:
+    half = 1 << width - 1
+    return (value + half) % (2 * half) - half
 
 
 def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) -> Iterator[Tokens]:
@@ -106,7 +109,7 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
     Between two of them, ``model`` must see the first.
     """
     ifmap_depth, filter_depth, psum_depth = model.sizes
-    limit = 1 << model.psum_width - 1
+    limit = 1 << model.sum_width - 1
     # Accumulations that belong to MACs under way, the youngest first.
     under_way: list[Tokens | None] = [None] * ProcessingElement.SUM_STAGE
     column_tag, span, bank = rng.randrange(256), rng.choice([1, 3, 200]), 0

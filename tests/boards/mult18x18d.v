@@ -1,5 +1,6 @@
-// What Yosys instantiates of MULT18X18D: no registers, signedness from pins. Yosys has models of all
-// other cells of ECP5 that the netlists contain, but of this one only the ports.
+// MULT18X18D as Yosys and boards/cells.py instantiate it: signedness from pins; operands and product
+// registered or not, by CLK0 with CE0 and RST0. Yosys has models of all other cells of ECP5 that the
+// netlists contain, but of this one only the ports.
 `define BITS_18(x) {x``17, x``16, x``15, x``14, x``13, x``12, x``11, x``10, x``9, x``8, x``7, x``6, \
                     x``5, x``4, x``3, x``2, x``1, x``0}
 module MULT18X18D(
@@ -30,9 +31,17 @@ module MULT18X18D(
   parameter [127:0] RESETMODE = "SYNC";
   wire signed [36:0] a = $signed({SIGNEDA & A17, `BITS_18(A)});
   wire signed [36:0] b = $signed({SIGNEDB & B17, `BITS_18(B)});
-  wire signed [36:0] p = a * b;
+  reg signed [36:0] a_q, b_q, p_q;
+  wire signed [36:0] p = (REG_INPUTA_CLK == "NONE" ? a : a_q) * (REG_INPUTB_CLK == "NONE" ? b : b_q);
+  always @(posedge CLK0)
+    if (RST0) {a_q, b_q, p_q} <= 0;
+    else if (CE0) {a_q, b_q, p_q} <= {a, b, p};
   assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18,
-          P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = p[35:0];
-  initial if (REG_INPUTA_CLK != "NONE" || REG_OUTPUT_CLK != "NONE" || REG_PIPELINE_CLK != "NONE")
-    begin $display("FAIL: registers of MULT18X18D are not in this model"); $finish; end
+          P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} =
+    REG_OUTPUT_CLK == "NONE" ? p[35:0] : p_q[35:0];
+  initial if ((REG_INPUTA_CLK != "NONE" && REG_INPUTA_CLK != "CLK0")
+              || (REG_INPUTB_CLK != "NONE" && REG_INPUTB_CLK != "CLK0")
+              || (REG_OUTPUT_CLK != "NONE" && REG_OUTPUT_CLK != "CLK0")
+              || REG_PIPELINE_CLK != "NONE")
+    begin $display("FAIL: these registers of MULT18X18D are not in this model"); $finish; end
 endmodule

@@ -35,9 +35,9 @@ def run(sizes, *, seed, cycles, p_idle, fault=None):
     return counts
 
 
-NAMES = ("ifmap_depth", "filter_depth", "psum_depth", "psum_width", "zero_gating")
+NAMES = ("ifmap_depth", "filter_depth", "psum_depth", "psum_width", "sum_width", "zero_gating")
 SIZES = [dict(zip(NAMES, values, strict=True)) for values in (
-    (16, 64, 1, 32, True), (16, 64, 4, 18, False), (32, 8, 2, 24, True))]
+    (16, 64, 1, 32, 32, True), (16, 64, 4, 18, 32, False), (32, 8, 2, 24, 26, True))]
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: "-".join(map(str, sizes.values())))

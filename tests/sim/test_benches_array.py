@@ -12,7 +12,7 @@ from oarlock.sim.bench import BenchFailure, run_bench
 
 
 def processing_element(*, zero_gating: bool = True, **options: object) -> None:
-    sizes = {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 4, "psum_width": 32,
+    sizes = {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 4, "psum_width": 32, "sum_width": 32,
              "zero_gating": zero_gating}
     run_bench(ProcessingElement(**sizes), test_module="oarlock.sim.benches.processing_element",
               parameters=sizes, **options)
@@ -34,9 +34,9 @@ def test_a_wrong_processing_element_is_noticed(sabotage: str, message: str) -> N
 
 ARRAYS = {
     "1x1": {"rows": 1, "cols": 1, "word_bytes": 4, "ifmap_depth": 16, "filter_depth": 16,
-            "psum_depth": 1, "psum_width": 32, "zero_gating": True},
+            "psum_depth": 1, "psum_width": 32, "sum_width": 32, "zero_gating": True},
     "5x3": {"rows": 5, "cols": 3, "word_bytes": 8, "ifmap_depth": 16, "filter_depth": 32,
-            "psum_depth": 4, "psum_width": 32, "zero_gating": True},
+            "psum_depth": 4, "psum_width": 32, "sum_width": 32, "zero_gating": True},
 }
 
 
