@@ -24,6 +24,9 @@ __all__ = ["BuildResult", "build", "read_design"]
 
 NAME = "top"
 
+#: Modules with as many instances as the array has rows: synthesised once, and not dissolved before.
+ROWS = ("array_row", "systolic_row")
+
 #: What nextpnr prints when it begins something, and what we call that.
 PHASES = {"Info: Packing": "Packing cells", "Info: Running main analytical placer": "Placing",
           "Info: Running simulated annealing placer": "Improving the placement",
@@ -165,11 +168,16 @@ def read_design(family: Family, folder: Path) -> list[str]:
 
 def _synthesise(yosys: Tool, family: Family, work: Path) -> None:
     """Make the netlist; a design with combinational loops or two drivers of a wire is refused."""
+    rows = [name for name in ROWS if f"\nmodule {name}(" in (work / "oarlock.v").read_text()]
     script = [
         *read_design(family, work),
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
+        *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in rows),
         f"{family.synth} -top {NAME}",
+        *(f"setattr -mod -unset keep_hierarchy {name}" for name in rows),
+        "flatten",
+        "opt_clean -purge",
         "tee -o check.txt check -assert",
         f"tee -o stat.json stat -json -top {NAME}",
         f"write_json {NAME}.json",

@@ -20,15 +20,15 @@ class SumWidthError(OarlockError, ValueError):
 def sum_bits(layer: Layer, tensors: dict[str, Tensor]) -> int:
     """Return the bits of two's complement that hold every sum of a layer, whatever its input.
 
-    Sums on the way may wrap around, since the last one is right modulo any power of two; so this is
-    the range of complete sums, of all filters, over all int8 activations and without the bias.
+    This is the range of complete sums, of all filters, over all int8 activations and without the
+    bias. Sums of some of the terms lie in it, since every term can be 0.
     """
     assert layer.weights is not None
     weights = layer.weights.astype(np.int64)
     axes = (0, 1) if layer.op == "depthwise_conv" else tuple(range(1, weights.ndim))
     zero_point = tensors[layer.inputs[0]].zero_point
     ends = weights * (-128 - zero_point), weights * (127 - zero_point)
-    # Padding takes terms away; since each can be zero, that keeps sums within the range.
+    # Padding takes terms away, too.
     highest = int(np.maximum(*ends).sum(axis=axes).max(initial=0))
     lowest = int(np.minimum(*ends).sum(axis=axes).min(initial=0))
     return 1 + max(highest.bit_length(), (-lowest - 1).bit_length() if lowest else 0)

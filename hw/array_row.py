@@ -12,7 +12,9 @@ from .processing_element import ProcessingElement, activation_layout
 from .shared import instantiate
 
 
-__all__ = ["ArrayRow", "drain_token", "filter_word", "load_token", "mac_token"]
+__all__ = [
+    "ArrayRow", "drain_token", "filter_word", "load_token", "mac_token", "tags_layout",
+]
 
 
 def load_token(*, ifmap_depth, word_bytes):
@@ -37,6 +39,11 @@ def mac_token(*, cols, ifmap_depth, filter_depth, psum_depth):
 def drain_token(*, psum_depth):
     """Lay out the control of one slot of the partial-sum chain."""
     return data.StructLayout({"valid": 1, "bank": 1, "u": range(psum_depth), "group": 5})
+
+
+def tags_layout(*, cols):
+    """Lay out what tells PEs which activations are theirs: tags of columns, and how many tags."""
+    return data.StructLayout({"columns": data.ArrayLayout(8, cols), "span": 8})
 
 
 def filter_word(*, cols, filter_depth):
@@ -64,11 +71,12 @@ class ArrayRow(wiring.Component):
         Position from the top, constant; decides which weights of a filter word are for this row.
     row : ``In(layout(ROW_FIELDS))``
         The row's part of the descriptor; stable while tokens are about.
-    column_tags : ``In(8).array(cols)``
-    span : ``In(8)``
+    tags : ``In(StructLayout)``
+        What the descriptor tells all rows alike, ``columns`` and ``span``, from the row above. It
+        changes with or before the first token that it is for.
     load, mac, drain, filter : ``In(StructLayout)``
         Tokens from the row above.
-    load_next, mac_next, drain_next, filter_next : ``Out(StructLayout)``
+    tags_next, load_next, mac_next, drain_next, filter_next : ``Out(StructLayout)``
         The same for the row below: the registers in which this row holds them.
     sum_in, sum_out : ``In``, ``Out`` of ``signed(sum_width).array(cols)``
         The partial-sum chain. A slot that enters with ``drain`` leaves with the sums
@@ -100,6 +108,7 @@ class ArrayRow(wiring.Component):
         self.zero_gating = zero_gating
 
         tokens = {
+            "tags": tags_layout(cols=cols),
             "load": load_token(ifmap_depth=ifmap_depth, word_bytes=word_bytes),
             "mac": mac_token(cols=cols, ifmap_depth=ifmap_depth, filter_depth=filter_depth,
                              psum_depth=psum_depth),
@@ -109,8 +118,6 @@ class ArrayRow(wiring.Component):
         super().__init__({
             "index": In(4),
             "row": In(layout(isa.ROW_FIELDS)),
-            "column_tags": In(8).array(cols),
-            "span": In(8),
             **{name: In(shape) for name, shape in tokens.items()},
             **{f"{name}_next": Out(shape) for name, shape in tokens.items()},
             "sum_in": In(signed(sum_width)).array(cols),
@@ -122,11 +129,14 @@ class ArrayRow(wiring.Component):
         m = Module()
 
         # Tokens pass through; those that a reset leaves behind are gone before the next start.
-        load, mac, drain, filters = (
+        tags, load, mac, drain, filters = (
             delay(m, token, 1, name=name) for name, token in (
-                ("load", self.load), ("mac", self.mac), ("drain", self.drain),
+                ("tags", self.tags), ("load", self.load), ("mac", self.mac), ("drain", self.drain),
                 ("filter", self.filter)))
+        # Of the rows' own parts no wire is long but the one to this register.
+        own = delay(m, self.row, 1, name="own")
         m.d.comb += [
+            self.tags_next.eq(tags),
             self.load_next.eq(load),
             self.mac_next.eq(mac),
             self.drain_next.eq(drain),
@@ -145,14 +155,14 @@ class ArrayRow(wiring.Component):
             bus.valid.eq(load.valid),
             bus.sync.eq(load.sync),
             bus.start.eq(load.start),
-            bus.tag.eq(load.tag - self.row.tag),
-            bus.activation.eq(load.lanes[self.row.lane[:exact_log2(self.word_bytes)]]),
+            bus.tag.eq(load.tag - own.tag),
+            bus.activation.eq(load.lanes[own.lane[:exact_log2(self.word_bytes)]]),
         ]
 
         # Which PEs take part: the filters of the last block may end within it.
-        exists  = mac.below | (mac.at & self.row.below_last)
+        exists  = mac.below | (mac.at & own.below_last)
         active  = Signal(self.cols)
-        with m.If(mac.valid & self.row.used):
+        with m.If(mac.valid & own.used):
             m.d.comb += active.eq(mac.whole | (mac.part & exists.replicate(self.cols)))
 
         # What acts in later stages of the PEs is delayed here, once for all of them.
@@ -164,7 +174,7 @@ class ArrayRow(wiring.Component):
             accumulate.first.eq(mac.first),
             accumulate.bank.eq(mac.bank),
             accumulate.u.eq(mac.u),
-            adds.add.eq(drain.valid & self.row.used & (drain.group == self.row.group)),
+            adds.add.eq(drain.valid & own.used & (drain.group == own.group)),
             adds.bank.eq(drain.bank),
             adds.u.eq(drain.u),
         ]
@@ -177,8 +187,8 @@ class ArrayRow(wiring.Component):
         for column, pe in enumerate(pes):
             m.d.comb += [
                 pe.load.eq(bus),
-                pe.column_tag.eq(self.column_tags[column]),
-                pe.span.eq(self.span),
+                pe.column_tag.eq(tags.columns[column]),
+                pe.span.eq(tags.span),
                 pe.filter_write.valid.eq(mine & filters.columns[column]),
                 pe.filter_write.address.eq(filters.address),
                 pe.filter_write.weight.eq(weight),

@@ -89,7 +89,7 @@ class ConvEngine(Engine):
             self.parameter_lanes.eq(parameters.load_lanes),
             self.parameter_entry.eq(parameters.load_entry),
             self.parameter_address.eq(parameters.load_address),
-            array.span.eq(conv.span),
+            array.tags.span.eq(conv.span),
             collector.flush_count.eq(conv.flush_count),
         ]
         m.d.comb += [array.row[n].eq(row) for n, row in enumerate(rows)]
@@ -98,7 +98,7 @@ class ConvEngine(Engine):
             m.d.comb += [
                 macs.columns[n].eq(column),
                 collector.columns[n].eq(column),
-                array.column_tags[n].eq(column.tag),
+                array.tags.columns[n].eq(column.tag),
             ]
 
         # Parameters: those of a slot are different in every filter block.

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from . import isa
-from .array_row import ArrayRow, drain_token, filter_word, load_token, mac_token
+from .array_row import ArrayRow, drain_token, filter_word, load_token, mac_token, tags_layout
 from .delay import delay
 from .descriptor import layout
 from .shared import instantiate
@@ -27,9 +27,8 @@ class ProcessingArray(wiring.Component):
     Members
     -------
     row : ``In(layout(ROW_FIELDS)).array(rows)``
-    column_tags : ``In(8).array(cols)``
-    span : ``In(8)``
-        From the descriptor; stable while tokens are about.
+    tags : ``In(StructLayout)``
+        From the descriptor; stable while tokens are about. See :class:`ArrayRow`.
     load, mac, drain, filter : ``In(StructLayout)``
         Tokens; see :mod:`.array_row`.
     sideband : ``In(sideband)``
@@ -56,8 +55,7 @@ class ProcessingArray(wiring.Component):
 
         super().__init__({
             "row": In(layout(isa.ROW_FIELDS)).array(rows),
-            "column_tags": In(8).array(cols),
-            "span": In(8),
+            "tags": In(tags_layout(cols=cols)),
             "load": In(load_token(ifmap_depth=ifmap_depth, word_bytes=word_bytes)),
             "mac": In(mac_token(cols=cols, ifmap_depth=ifmap_depth, filter_depth=filter_depth,
                                 psum_depth=psum_depth)),
@@ -88,10 +86,9 @@ class ProcessingArray(wiring.Component):
                 filter_depth=self.filter_depth, psum_depth=self.psum_depth,
                 psum_width=self.psum_width, sum_width=self.sum_width,
                 zero_gating=self.zero_gating)
-            m.d.comb += [row.index.eq(index), row.row.eq(self.row[index]), row.span.eq(self.span)]
-            m.d.comb += [row.column_tags[n].eq(self.column_tags[n]) for n in range(self.cols)]
+            m.d.comb += [row.index.eq(index), row.row.eq(self.row[index])]
             m.d.comb += [row.sum_in[n].eq(sums[n]) for n in range(self.cols)]
-            for token in ("load", "mac", "drain", "filter"):
+            for token in ("tags", "load", "mac", "drain", "filter"):
                 source = getattr(above, token if above is self else f"{token}_next")
                 m.d.comb += getattr(row, token).eq(source)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...hw import isa
-from ...hw.array_row import ArrayRow, drain_token, filter_word, load_token, mac_token
+from ...hw.array_row import ArrayRow, drain_token, filter_word, load_token, mac_token, tags_layout
 from ...hw.descriptor import layout
 from ...hw.processing_array import ProcessingArray
 from ..bench import Bench, ScoreboardError, bench_test
@@ -178,9 +178,8 @@ class Ports:
             await self.cycle(dict.fromkeys(self.shapes))
         for n, row in enumerate(rows):
             getattr(self.dut, f"row__{n}").value = bits_of(layout(isa.ROW_FIELDS), row)
-        for n, tag in enumerate(column_tags):
-            getattr(self.dut, f"column_tags__{n}").value = tag
-        self.dut.span.value = span
+        self.dut.tags.value = bits_of(tags_layout(cols=len(column_tags)),
+                                      {"columns": column_tags, "span": span})
         self.model.configure(rows, column_tags, span)
 
     async def cycle(self, tokens: dict[str, Token | None]) -> None:
