@@ -85,10 +85,10 @@ class Microprogram:
         column : :class:`int`
             Of Strobe.WEIGHTS.
         """
-        if isinstance(x, int):
-            x = _Operand(Source.LOW, x)
-        elif isinstance(x, Source):
+        if isinstance(x, Source):
             x = _Operand(x)
+        elif isinstance(x, int):
+            x = _Operand(Source.LOW, x)
         if isinstance(x, str):
             if to not in (None, x):
                 raise ValueError(f"Register to be written must be {x!r}, not {to!r}")
@@ -129,14 +129,27 @@ class Microprogram:
         self.op("load")
 
     def branch(self, label, condition="always", *, fill=True, **fields):
-        """Append a branch, and with ``fill`` a place behind it that does nothing.
+        """Append a branch, and with ``fill`` an instruction behind it.
 
-        ``fields`` make the branch do something else, too; its second operand can't be a number.
+        That is the one before, if the branch is unconditional and not a target itself, and
+        otherwise one that does nothing. ``fields`` make the branch do something else, too; its
+        second operand can't be a number.
         """
+        moved = None
+        if fill and condition == "always" and self._movable():
+            moved = self.instructions.pop()
         self.op(fields.pop("operation", "load"), fields.pop("x", 0), **fields)
         self.instructions[-1] |= {"branch": BRANCHES[condition], "target": label}
-        if fill:
+        if moved is not None:
+            self.instructions.append(moved)
+        elif fill:
             self.nop()
+
+    def _movable(self):
+        """Return whether the last instruction may as well be executed behind a branch."""
+        last, before = self.instructions[-1], self.instructions[-2]
+        return (len(self.instructions) not in self.labels.values()
+                and "target" not in last and last["branch"] == before["branch"] == Branch.NONE)
 
     def jump(self):
         """Append a jump to the address in the accumulator."""
@@ -144,9 +157,9 @@ class Microprogram:
         self.instructions[-1]["branch"] = Branch.INDIRECT
         self.nop()
 
-    def load_label(self, label):
+    def load_label(self, label, *, to=None):
         """Load the address of a label."""
-        self.load(0)
+        self.load(0, to=to)
         self.instructions[-1]["target"] = label
 
     def words(self):

@@ -9,7 +9,7 @@ __all__ = ["MICRO_WORD", "REGISTERS", "Base", "Branch", "Carry", "Flag", "Source
            "When"]
 
 #: Registers of the register file.
-REGISTERS = 128
+REGISTERS = 256
 
 
 class Source(IntEnum):
@@ -111,7 +111,7 @@ class Strobe(IntEnum):
 
 #: One word. ``read``: Y is an address of the memory.
 MICRO_WORD = data.StructLayout({
-    "imm": 16, "register": 7, "source": 3, "size": 2, "signed": 1, "base": 2, "invert": 1,
+    "imm": 16, "register": 8, "source": 3, "size": 2, "signed": 1, "base": 2, "invert": 1,
     "carry": 2, "logic": 1, "acc": 1, "write": 1, "when": 2, "flag": 2, "branch": 3, "wait": 2,
     "read": 1, "strobe": 5,
 })
