@@ -17,8 +17,8 @@ ROWS = COLUMNS = 4
 class CompactArray(wiring.Component):
     """Multiply a word of activations with sixteen weights, add each column's products to a sum.
 
-    Activations are raw int8, weights -127 to 127: then the sum of two products has 16 bits. Sums
-    are modulo 2**32, a memory of them for each column, all at one position.
+    Activations are raw int8. Sums are modulo 2**32, a memory of them for each column, all at one
+    position.
 
     Members
     -------
@@ -87,22 +87,16 @@ class CompactArray(wiring.Component):
                     multiplier.b.eq(self.weights.word_select(n, 16)),
                     multiplier.b_enable.eq(self.load[column]),
                 ]
-            m.d.comb += [
-                first.low_addend.eq(0),
-                first.high_addend.eq(0),
-                second.low_addend.eq(first.low),
-                second.high_addend.eq(first.high),
-            ]
 
             m.submodules[f"sums_{column}"] = memory = Memory(
                 shape=32, depth=self.depth, init=[])
             read, write = memory.read_port(), memory.write_port()
-            products = Signal(signed(17), name=f"s1_products_{column}")
+            products = Signal(signed(18), name=f"s1_products_{column}")
             s2_sum = Signal(32, name=f"s2_sum_{column}")
             m.d.comb += [
                 read.addr.eq(position),
                 self.sums[column].eq(read.data),
-                products.eq(second.low.as_signed() + second.high.as_signed()),
+                products.eq((first.low + first.high) + (second.low + second.high)),
                 write.en.eq(s2_write),
                 write.addr.eq(s2_position),
                 write.data.eq(s2_sum),

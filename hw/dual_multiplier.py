@@ -9,7 +9,7 @@ __all__ = ["DualMultiplier"]
 
 
 class DualMultiplier(wiring.Component):
-    """Two products of int8, each added to 16 bits.
+    """Two products of int8.
 
     This is the portable twin: a board may have a module of the same name and ports made of its
     FPGA's own blocks (``boards/ice40/dual_multiplier.v``).
@@ -20,18 +20,15 @@ class DualMultiplier(wiring.Component):
         Two int8, taken in every cycle.
     b, b_enable : ``In(16)``, ``In(1)``
         Two more, taken when enabled.
-    low_addend, high_addend : ``In(16)``
-    low, high : ``Out(16)``
-        ``a * b + addend`` of the lower and the upper bytes taken last, modulo 2**16.
+    low, high : ``Out(signed(16))``
+        ``a * b`` of the lower and the upper bytes taken last.
     """
 
     a: In(16)
     b: In(16)
     b_enable: In(1)
-    low_addend: In(16)
-    high_addend: In(16)
-    low: Out(16)
-    high: Out(16)
+    low: Out(signed(16))
+    high: Out(signed(16))
 
     def elaborate(self, platform):
         m = Module()
@@ -41,8 +38,8 @@ class DualMultiplier(wiring.Component):
         with m.If(self.b_enable):
             m.d.sync += b.eq(self.b)
         m.d.comb += [
-            self.low.eq(a[:8].as_signed() * b[:8].as_signed() + self.low_addend.as_signed()),
-            self.high.eq(a[8:].as_signed() * b[8:].as_signed() + self.high_addend.as_signed()),
+            self.low.eq(a[:8].as_signed() * b[:8].as_signed()),
+            self.high.eq(a[8:].as_signed() * b[8:].as_signed()),
         ]
 
         return m

@@ -88,13 +88,16 @@ def convolution(p, where):
     p.copy("column c", "column x")
     p.copy("s_count", "left x")
     _waves(p, where)
+    p.label("y end")
     p.step("address y", "y_stride")
     p.op("increment", "row y", to="row y")
     _again(p, "y")
+    p.label("c end")
     p.step("address c", "c_step")
     p.step("column c", "column step c")
     _again(p, "c")
 
+    p.label("window end")
     p.load("hold")
     p.branch("drained", "not zero")
     _drain(p)
@@ -103,18 +106,22 @@ def convolution(p, where):
     p.step("column q_tile", "q_tile_step")
     p.step("output q_tile", "out_q_tile_step")
     _again(p, "q_tile")
+    p.label("p_tile end")
     p.step("address p_tile", "p_tile_step")
     p.step("row p_tile", "p_tile_rows")
     p.step("output p_tile", "out_p_tile_step")
     _again(p, "p_tile")
+    p.label("block end")
     p.copy("entry", "entry block")
     p.step("parameter block", "parameter block step")
     p.step("output block", "out_block_step")
     _again(p, "block")
+    p.label("tile end")
     p.step("address tile", "tile_step")
     p.step("parameter tile", "parameter tile step")
     p.step("output tile", "out_tile_step")
     _again(p, "tile")
+    p.label("convolution end")
     p.branch("convolution done")
 
 
@@ -251,6 +258,7 @@ def _waves(p, where):
 
 def _drain(p):
     """Append the requantization of a position tile, column by column."""
+    p.label("drain")
     p.copy("output q_tile", "output column")
     p.copy("parameter block", "parameter")
     p.copy("used", "left column")
@@ -258,7 +266,7 @@ def _drain(p):
 
     p.label("column")
     p.load("parameter")
-    p.label("drain")
+    p.label("parameters")
     p.op("add", 0, read=True, wait=Wait.STREAM)
     p.op("load", memory(32), to="bias")
     p.op("add", 4, read=True)

@@ -100,10 +100,12 @@ def vector(p, where):
     p.step("out x", "out_x_step")
     p.op("decrement", "left x", to="left x", acc=True)
     p.branch("vector x", "not zero")
+    p.label("row end")
     p.step("in y", "in_y_step")
     p.step("out y", "out_y_step")
     p.op("decrement", "left y", to="left y", acc=True)
     p.branch("vector y", "not zero")
+    p.label("vector end")
     p.branch("vector done")
 
 
