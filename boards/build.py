@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,12 +116,12 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
 
     with timed("verilog"):
         verilog = verilog_of(board.config, divisor=board.divisor, progress=progress)
-        files = sources(board) | {"oarlock.v": verilog}
+        files = sources(board) | {"oarlock.v": verilog} | twins(board.family, verilog)
         for name, text in files.items():
             (work / name).write_text(text, encoding="utf-8")
     with timed("synthesis"):
         progress(f"Synthesising {board.name}", 0, 0)
-        _synthesise(yosys, family.synth, work)
+        _synthesise(yosys, board.family, verilog, work)
 
     attempts = []
     for seed in range(1, seeds + 1):
@@ -154,13 +155,29 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
     return BuildResult(report=report, bitstream=bitstream if met else None)
 
 
-def _synthesise(yosys: Tool, command: str, work: Path) -> None:
+def twins(family: str, verilog: str) -> dict[str, str]:
+    """Return modules of the accelerator's Verilog as they are made of a family's own blocks."""
+    folder = Path(__file__).parent / family
+    return {f"{module}.v": (folder / f"{module}.v").read_text(encoding="utf-8")
+            for module in FAMILIES[family].modules
+            if re.search(rf"^module {module}\(", verilog, re.MULTILINE)}
+
+
+def read_commands(family: str, verilog: str) -> list[str]:
+    """Return the commands with which Yosys reads the accelerator and puts twins in their places."""
+    commands = ["read_verilog -sv oarlock.v"]
+    for file in twins(family, verilog):
+        commands += [f"delete {Path(file).stem}", f"read_verilog {file}"]
+    return commands
+
+
+def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
     """Make the netlist; a design with combinational loops or two drivers of a wire is refused."""
     script = [
-        "read_verilog -sv oarlock.v",
+        *read_commands(family, verilog),
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
-        f"{command} -top {NAME}",
+        f"{FAMILIES[family].synth} -top {NAME}",
         "tee -o check.txt check -assert",
         f"tee -o stat.json stat -json -top {NAME}",
         f"write_json {NAME}.json",

@@ -33,6 +33,9 @@ class Family:
         nextpnr's names of LUTs, flip-flops, multipliers and block RAMs.
     pll : callable
         The family's PLL.
+    modules : tuple of :class:`str`
+        Modules of the accelerator that have a twin made of the family's own blocks, in
+        ``boards/<family>/<module>.v``.
     """
 
     synth: str
@@ -45,6 +48,7 @@ class Family:
     pack_options: tuple[str, ...]
     resources: dict[str, str]
     pll: Callable[..., Pll]
+    modules: tuple[str, ...] = ()
 
 
 FAMILIES = {
@@ -57,11 +61,13 @@ FAMILIES = {
                    "bram": "DP16KD"},
         pll=Ecp5Pll),
     "ice40": Family(
-        synth="synth_ice40 -dsp", nextpnr="nextpnr-ice40", pack="icepack",
+        # Not -dsp: its pass takes SB_MAC16 cells that are there already for its own, and rewires
+        # them. No memory is read where it is written in the same cycle, so none needs a bypass.
+        synth="synth_ice40 -no-rw-check", nextpnr="nextpnr-ice40", pack="icepack",
         options=(),
         constraints="pcf", routed="asc", bitstream="bin", pack_options=(),
         resources={"lut": "ICESTORM_LC", "ff": "ICESTORM_LC", "dsp": "ICESTORM_DSP",
                    "bram": "ICESTORM_RAM"},
-        pll=Ice40Pll),
+        pll=Ice40Pll, modules=("dual_multiplier", "single_port_memory")),
 }
 """By the name that a board gives."""
