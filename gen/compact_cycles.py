@@ -76,10 +76,10 @@ class CompactTiming:
                 mapping.window * wave + drain + between("q_tile", "c")))
 
     def _scale(self, shift: int, double: bool, left: int = 0) -> tuple[int, int, int]:
-        """Return shifts to the left, digits of the first pass, and of the second."""
+        """Return shifts to the left, and cycles of the first pass and of the second."""
         e = max(-shift, 0)
         first, again = (0, e) if double else (e, 0)
-        return left + max(shift, 0), (33 + first) // 2, (2 + again) // 2
+        return left + max(shift, 0), (35 + first) // 4, (4 + again) // 4
 
     def vector(self, fields: Mapping[str, int]) -> int:
         """Return the cycles of a VECTOR descriptor."""
@@ -187,13 +187,21 @@ class CompactTiming:
         total = 0
         for shift in shifts:
             left, digits, again = self._scale(shift, double)
-            more = 5 + left + (5 + again if double else 0)
-            inside, ends = (max(digits, finish + extra) + 1 + more for extra in (0, row_end))
+            # From a product that is read to the next multiplication, and from there to its product.
+            more = 5 + left
+            if double:
+                more += 5 + again
+                inside, ends = (max(digits, finish + extra) + 1 for extra in (0, row_end))
+                end = finish + row_end + 1
+            else:
+                # At the end of a row, the product is read before and again behind what is done.
+                inside = max(digits + 1, finish)
+                ends = end = inside + row_end + 1
+                end += 2
             total += (
                 begin + 4 + left                        # to the first multiplication
                 + max(digits, 2) + 1 + more             # to that of the second value
-                + p * (q - 1) * inside + (p - 1) * ends
-                + finish + row_end + 1 + (0 if double else 2)
+                + p * (q - 1) * (inside + more) + (p - 1) * (ends + more) + end
                 + between("column end", "drained"))
         return total + (len(shifts) - 1) * between("column", "parameters")
 

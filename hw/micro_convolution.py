@@ -10,7 +10,7 @@ __all__ = ["convolution", "load_number", "read_fields"]
 
 #: Fields that are read into registers of their names.
 FIELDS = (
-    "zero_point_out", "in_base", "p_step", "p_rows", "x_stride", "s_count", "y_stride", "r_count",
+    "zero_point_out", "in_base", "q_step", "p_step", "p_rows", "x_stride", "s_count", "y_stride", "r_count",
     "x_origin", "y_origin", "columns", "y_limit", "c_count", "c_step", "tile_step", "q_tile_step",
     "columns_last", "p_tile_step", "q_count", "q_last", "p_count", "p_last", "q_tiles", "p_tiles",
     "p_tile_rows", "block_count", "tile_count", "filter_base", "parameter_base", "out_base", "low",
@@ -75,6 +75,7 @@ def convolution(p, where):
     p.copy("q_tiles", "left q_tile")
     p.label("q_tile")
     _choose(p, "q", "q_tile")
+    p.op("load", "q_step", do=Strobe.STEP)
     p.copy("entry block", "entry")
     p.copy("address q_tile", "address c")
     p.copy("column q_tile", "column c")
@@ -129,8 +130,7 @@ def _read_descriptor(p, where):
     p.load("descriptor")
     read_fields(p, isa.SYSTOLIC_FIELDS, FIELDS, rename={"zero_point_out": "zero point"})
     positions = isa.field_positions(isa.SYSTOLIC_FIELDS)
-    for name, strobe in (("zero_point_in", Strobe.ZERO_POINT), ("q_step", Strobe.STEP),
-                         ("x_limit", Strobe.LIMIT)):
+    for name, strobe in (("zero_point_in", Strobe.ZERO_POINT), ("x_limit", Strobe.LIMIT)):
         offset, width, _ = positions[name]
         p.op("add", offset // 8, read=True)
         p.op("load", memory(width), do=strobe)
@@ -268,6 +268,7 @@ def _drain(p):
     p.load("parameter")
     p.label("parameters")
     p.op("add", 0, read=True, wait=Wait.STREAM)
+    p.op("load", "out_q_step", do=Strobe.STEP)
     p.op("load", memory(32), to="bias")
     p.op("add", 4, read=True)
     p.op("load", memory(32), to="factor")
@@ -291,7 +292,8 @@ def _drain(p):
     p.op("add", 0, do=Strobe.SELECT)
     p.op("increment", "column", to="column")
     p.op("load", 0, do=Strobe.POSITION)
-    p.copy("output column", "output p", "output")
+    p.copy("output column", "output p")
+    p.op("add", 0, do=Strobe.ADDRESS)
     p.copy("q count", "left q")
     p.copy("p count", "left p")
     p.load("is double")
@@ -305,34 +307,40 @@ def _drain(p):
 
 def _values(p, rule):
     """Append the loop over positions: a value is multiplied while that before is written."""
+    def product():
+        if rule == "double":
+            second_pass(p)
+        p.op("round", Source.PRODUCT, to="product", wait=Wait.MULTIPLY)
+
     p.label(f"first {rule}")
     p.load(Source.SUM)
     p.op("add", "bias", do=Strobe.VALUE)
     scale(p)
     p.op("load", 0, do=Strobe.CLEAR_SUMS)
     p.op("load", 0, do=Strobe.NEXT_POSITION)
+    p.label(f"row {rule}")
+    product()
 
     p.label(f"value {rule}")
-    if rule == "double":
-        second_pass(p)
-    p.op("round", Source.PRODUCT, to="product", wait=Wait.MULTIPLY)
-    p.label(f"result {rule}")
     p.load(Source.SUM)
     p.op("add", "bias", do=Strobe.VALUE)
     scale(p)
     p.label(f"scaled {rule}")
     p.load("product", do=Strobe.CLEAR_SUMS)
     clamp(p, do=Strobe.NEXT_POSITION)
-    p.op("load", "output", do=Strobe.STORE_BYTE)
-    p.step("output", "out_q_step")
+    p.op("load", 0, do=Strobe.STORE_NEXT)
     p.op("decrement", "left q", to="left q", acc=True)
-    p.branch(f"value {rule}", "not zero")
+    if rule == "single":
+        # One more product at the end of a row: it is read again.
+        p.branch(f"value {rule}", "not zero", fill=False)
+        product()
+    else:
+        p.branch(f"row {rule}", "not zero")
     p.label(f"row end {rule}")
-    p.step("output p", "out_p_step")
-    p.keep("output")
+    p.step("output p", "out_p_step", do=Strobe.ADDRESS)
     p.copy("q count", "left q")
     p.op("decrement", "left p", to="left p", acc=True)
-    p.branch(f"value {rule}", "not zero")
+    p.branch(f"row {rule}", "not zero")
     p.label(f"values end {rule}")
     if rule == "single":
         p.branch("column end")

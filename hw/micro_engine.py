@@ -204,10 +204,11 @@ class MicroEngine(wiring.Component):
             m.d.sync += self._runs.eq(1)
 
         m.d.comb += [
-            memory.address.eq(Mux(positions.busy, positions.address, y)),
+            memory.address.eq(Mux(positions.busy | (do.strobe == Strobe.STORE_NEXT),
+                                  positions.address, y)),
             memory.read.eq(positions.busy | (do.read & advance)),
             memory.write_word.eq(strobe[Strobe.STORE]),
-            memory.write_byte.eq(strobe[Strobe.STORE_BYTE]),
+            memory.write_byte.eq(strobe[Strobe.STORE_BYTE] | strobe[Strobe.STORE_NEXT]),
             memory.data_in.eq(acc),
 
             positions.value.eq(y),
@@ -216,6 +217,7 @@ class MicroEngine(wiring.Component):
             positions.load_step.eq(strobe[Strobe.STEP]),
             positions.load_limit.eq(strobe[Strobe.LIMIT]),
             positions.load_fold.eq(strobe[Strobe.FOLD]),
+            positions.advance.eq(strobe[Strobe.STORE_NEXT]),
             positions.start.eq(strobe[Strobe.STREAM]),
 
             array.word.eq(Cat(

@@ -88,7 +88,7 @@ class Strobe(IntEnum):
     ANSWER = 4          #: Y is a word of an answer; waits until it is taken.
     ANSWER_LAST = 5     #: It is the last one.
     ANSWER_COUNTED = 6  #: It is the last one if the accumulator is zero.
-    ADDRESS = 7         #: Of the first position of a row.
+    ADDRESS = 7         #: Of the first position of a row, or of its first output.
     COLUMN = 8          #: Likewise, in bytes from the left edge of the image.
     STEP = 9            #: Bytes between positions.
     LIMIT = 10          #: Bytes of a row of the image.
@@ -104,9 +104,10 @@ class Strobe(IntEnum):
     VALUE = 20          #: Load the multiplicand.
     SHIFT = 21          #: Shift it to the left Y times, saturating.
     FACTOR = 22         #: Load the multiplier.
-    MULTIPLY = 23       #: Y // 2 digits of it.
+    MULTIPLY = 23       #: Y // 2 digits of it, two a cycle.
     TIMER_CLEAR = 24    #: And stop it.
     TIMER_START = 25
+    STORE_NEXT = 26     #: Write the accumulator's lowest byte where ADDRESS is, and step that.
 
 
 #: One word. ``read``: Y is an address of the memory.

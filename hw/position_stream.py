@@ -22,11 +22,13 @@ class PositionStream(wiring.Component):
         Not while ``busy``. See :class:`~oarlock.hw.micro_word.Strobe`.
     in_rows : ``In(1)``
         The row lies in the image; a register, which may change when not ``busy``.
+    advance : ``In(1)``
+        Step the address. Not while ``busy``.
     start : ``In(1)``
     busy : ``Out(1)``
         From the cycle after ``start`` on, as many cycles as there are positions.
     address : ``Out(17)``
-        To be read while ``busy``.
+        To be read while ``busy``, and to be written otherwise.
     inside : ``Out(4)``
         A cycle later: which bytes lie in the image.
     valid : ``Out(1)``
@@ -40,6 +42,7 @@ class PositionStream(wiring.Component):
     load_limit: In(1)
     load_fold: In(1)
     in_rows: In(1)
+    advance: In(1)
     start: In(1)
     busy: Out(1)
     address: Out(17)
@@ -55,11 +58,9 @@ class PositionStream(wiring.Component):
         limit  = Signal(COLUMN_WIDTH)
         fold   = Signal()
         with m.If(self.busy):
-            m.d.sync += [
-                left.eq(left - 1),
-                self.address.eq(self.address + step),
-                column.eq(column + step),
-            ]
+            m.d.sync += left.eq(left - 1)
+        with m.If(self.busy | self.advance):
+            m.d.sync += [self.address.eq(self.address + step), column.eq(column + step)]
         for enable, register in ((self.load_address, self.address), (self.load_column, column),
                                  (self.load_step, step), (self.load_limit, limit),
                                  (self.load_fold, fold)):

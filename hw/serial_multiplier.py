@@ -1,4 +1,4 @@
-"""Multiplication by two bits a cycle: the scaling of sums where logic is scarce."""
+"""Multiplication by four bits a cycle: the scaling of sums where logic is scarce."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -31,8 +31,8 @@ class SerialMultiplier(wiring.Component):
     start : ``In(1)``
         Multiply, ``operand // 2`` digits. Not while ``busy``.
     busy : ``Out(1)``
-        From the cycle after ``shift`` or ``start``, as many cycles as there is to shift or are
-        digits.
+        From the cycle after ``shift`` or ``start``, as many cycles as there is to shift, or one for
+        every two digits.
     product, half : ``Out(signed(32))``, ``Out(1)``
     """
 
@@ -48,7 +48,7 @@ class SerialMultiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        left, shifts = Signal(6), Signal()
+        left, shifts, odd = Signal(6), Signal(), Signal()
         value, factor = Signal(signed(32)), Signal(32)
         carry = Signal()
         total = Signal(signed(34))
@@ -58,7 +58,10 @@ class SerialMultiplier(wiring.Component):
         with m.If(self.shift):
             m.d.sync += [left.eq(self.operand), shifts.eq(1)]
         with m.If(self.start):
-            m.d.sync += [left.eq(self.operand[1:]), shifts.eq(0), carry.eq(0), total.eq(0)]
+            m.d.sync += [
+                left.eq((self.operand[1:7] + 1) >> 1), odd.eq(self.operand[1]), shifts.eq(0),
+                carry.eq(0), total.eq(0),
+            ]
 
         with m.If(self.load_value):
             m.d.sync += value.eq(self.operand)
@@ -69,12 +72,29 @@ class SerialMultiplier(wiring.Component):
             with m.Else():
                 m.d.sync += value.eq(value << 1)
 
+        # Of an odd number of digits, the last cycle has one.
+        first,  first_carry  = self._elaborate_digit(m, "first", total, value, factor[:2], carry)
+        second, second_carry = self._elaborate_digit(
+            m, "second", first >> 2, value, factor[2:4], first_carry)
+        with m.If(self.busy & ~shifts):
+            m.d.sync += [carry.eq(second_carry), factor.eq(factor >> 4)]
+            with m.If(odd & (left == 1)):
+                m.d.sync += [total.eq(first >> 2), self.half.eq(first[1])]
+            with m.Else():
+                m.d.sync += [total.eq(second >> 2), self.half.eq(second[1])]
+        with m.If(self.load_factor):
+            m.d.sync += factor.eq(self.operand)
+
+        return m
+
+    def _elaborate_digit(self, m, name, total, value, bits, carry):
+        """Return a total and a digit's product, added, and the carry to the next digit."""
         # 3 is -1, and 4, that is 3 and a carry, is 0: both carry.
-        digit = Signal(2)
-        m.d.comb += digit.eq(factor[:2] + carry)
+        digit = Signal(2, name=f"{name}_digit")
+        m.d.comb += digit.eq(bits + carry)
         negative = digit == 3
         double   = value << 1
-        addend   = Signal(signed(35))
+        addend   = Signal(signed(35), name=f"{name}_addend")
         with m.Switch(digit):
             with m.Case(1):
                 m.d.comb += addend.eq(double)
@@ -82,17 +102,7 @@ class SerialMultiplier(wiring.Component):
                 m.d.comb += addend.eq(double << 1)
             with m.Case(3):
                 m.d.comb += addend.eq(~double)
-        added = Signal(signed(36))
+        added = Signal(signed(36), name=f"{name}_added")
         # The bit below carries the 1 of a subtraction into the same adder.
         m.d.comb += added.eq((Cat(1, total).as_signed() + Cat(negative, addend).as_signed()) >> 1)
-        with m.If(self.busy & ~shifts):
-            m.d.sync += [
-                total.eq(added >> 2),
-                self.half.eq(added[1]),
-                carry.eq(negative | factor[:2].all()),
-                factor.eq(factor >> 2),
-            ]
-        with m.If(self.load_factor):
-            m.d.sync += factor.eq(self.operand)
-
-        return m
+        return added, negative | bits.all()
