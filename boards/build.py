@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +16,12 @@ from ..gen.errors import OarlockError
 from ..gen.product import manifest
 from ..gen.verilog import tool_versions, verilog_of
 from .board import Board
-from .families import FAMILIES, Family
+from .families import FAMILIES
 from .tools import Tool, find_tool, run_tool
 from .top import BoardTop
 
 
-__all__ = ["BuildResult", "build", "read_design"]
+__all__ = ["BuildResult", "build"]
 
 NAME = "top"
 
@@ -118,12 +119,12 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
 
     with timed("verilog"):
         verilog = verilog_of(board.config, divisor=board.divisor, progress=progress)
-        files = sources(board) | {"oarlock.v": verilog}
+        files = sources(board) | {"oarlock.v": verilog} | twins(board.family, verilog)
         for name, text in files.items():
             (work / name).write_text(text, encoding="utf-8")
     with timed("synthesis"):
         progress(f"Synthesising {board.name}", 0, 0)
-        _synthesise(yosys, family, work)
+        _synthesise(yosys, board.family, verilog, work)
 
     attempts = []
     for seed in range(1, seeds + 1):
@@ -157,24 +158,31 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
     return BuildResult(report=report, bitstream=bitstream if met else None)
 
 
-def read_design(family: Family, folder: Path) -> list[str]:
-    """Return Yosys' commands that read ``oarlock.v`` with the family's cells in their places."""
-    text = (folder / "oarlock.v").read_text(encoding="utf-8")
-    cells = {name: cell for name, cell in family.cells.items() if f"\nmodule {name}(" in text}
-    (folder / "cells.v").write_text("".join(cells.values()), encoding="utf-8")
-    return ["read_verilog -sv oarlock.v", *(f"delete {name}" for name in cells),
-            "read_verilog -sv cells.v"]
+def twins(family: str, verilog: str) -> dict[str, str]:
+    """Return modules of the accelerator's Verilog as they are made of a family's own blocks."""
+    folder = Path(__file__).parent / family
+    return {f"{module}.v": (folder / f"{module}.v").read_text(encoding="utf-8")
+            for module in FAMILIES[family].modules
+            if re.search(rf"^module {module}\(", verilog, re.MULTILINE)}
 
 
-def _synthesise(yosys: Tool, family: Family, work: Path) -> None:
+def read_commands(family: str, verilog: str) -> list[str]:
+    """Return the commands with which Yosys reads the accelerator and puts twins in their places."""
+    commands = ["read_verilog -sv oarlock.v"]
+    for file in twins(family, verilog):
+        commands += [f"delete {Path(file).stem}", f"read_verilog {file}"]
+    return commands
+
+
+def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
     """Make the netlist; a design with combinational loops or two drivers of a wire is refused."""
-    rows = [name for name in ROWS if f"\nmodule {name}(" in (work / "oarlock.v").read_text()]
+    rows = [name for name in ROWS if re.search(rf"^module {name}\(", verilog, re.MULTILINE)]
     script = [
-        *read_design(family, work),
+        *read_commands(family, verilog),
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in rows),
-        f"{family.synth} -top {NAME}",
+        f"{FAMILIES[family].synth} -top {NAME}",
         *(f"setattr -mod -unset keep_hierarchy {name}" for name in rows),
         "flatten",
         "opt_clean -purge",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from .cells import ECP5_CELLS
 from .pll import Ecp5Pll, Ice40Pll, Pll
 
 
@@ -34,8 +33,9 @@ class Family:
         nextpnr's names of LUTs, flip-flops, multipliers and block RAMs.
     pll : callable
         The family's PLL.
-    cells : dict of :class:`str` to :class:`str`
-        Verilog that takes the place of modules of these names, see :mod:`.cells`.
+    modules : tuple of :class:`str`
+        Modules of the accelerator that have a twin made of the family's own blocks, in
+        ``boards/<family>/<module>.v``.
     """
 
     synth: str
@@ -48,7 +48,7 @@ class Family:
     pack_options: tuple[str, ...]
     resources: dict[str, str]
     pll: Callable[..., Pll]
-    cells: dict[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
 
 
 FAMILIES = {
@@ -59,13 +59,15 @@ FAMILIES = {
         constraints="lpf", routed="textcfg", bitstream="bit", pack_options=("--compress",),
         resources={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D",
                    "bram": "DP16KD"},
-        pll=Ecp5Pll, cells=ECP5_CELLS),
+        pll=Ecp5Pll, modules=("chain_adder", "pipelined_multiplier")),
     "ice40": Family(
-        synth="synth_ice40 -dsp", nextpnr="nextpnr-ice40", pack="icepack",
+        # Not -dsp: its pass takes SB_MAC16 cells that are there already for its own, and rewires
+        # them. No memory is read where it is written in the same cycle, so none needs a bypass.
+        synth="synth_ice40 -no-rw-check", nextpnr="nextpnr-ice40", pack="icepack",
         options=(),
         constraints="pcf", routed="asc", bitstream="bin", pack_options=(),
         resources={"lut": "ICESTORM_LC", "ff": "ICESTORM_LC", "dsp": "ICESTORM_DSP",
                    "bram": "ICESTORM_RAM"},
-        pll=Ice40Pll),
+        pll=Ice40Pll, modules=("dual_multiplier", "single_port_memory")),
 }
 """By the name that a board gives."""

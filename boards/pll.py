@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -27,6 +28,12 @@ class Pll(wiring.Component):
     locked : ``Out(1)``
         ``clk_o`` runs, and at the right frequency.
     """
+
+    #: It takes the oscillator's pin itself, :attr:`pad`, and ``clk_i`` is not used.
+    FROM_PAD = False
+
+    #: Port of a platform.
+    pad: Any = None
 
     def __init__(self, *, input_hz: int, output_hz: int) -> None:
         self.input_hz = input_hz
@@ -155,7 +162,13 @@ class Ice40Settings:
 
 
 class Ice40Pll(Pll):
-    """:class:`Pll` for iCE40, fed by a pad."""
+    """:class:`Pll` for iCE40, fed by a pad.
+
+    An iCE40UP5K's has the place of the one pin that it can be fed by, whose input nothing else can
+    use.
+    """
+
+    FROM_PAD = True
 
     def __init__(self, *, input_hz: int, output_hz: int) -> None:
         self.settings = Ice40Settings.find(input_hz=input_hz, output_hz=output_hz)
@@ -164,13 +177,13 @@ class Ice40Pll(Pll):
     def elaborate(self, platform):
         settings = self.settings
         return Instance(
-            "SB_PLL40_CORE",
+            "SB_PLL40_PAD",
             p_FEEDBACK_PATH="SIMPLE",
             p_DIVR=settings.divr,
             p_DIVF=settings.divf,
             p_DIVQ=settings.divq,
             p_FILTER_RANGE=settings.filter_range,
-            i_REFERENCECLK=self.clk_i,
+            io_PACKAGEPIN=self.pad.io,
             i_RESETB=Const(1),
             i_BYPASS=Const(0),
             o_PLLOUTGLOBAL=self.clk_o,

@@ -69,16 +69,20 @@ class BoardTop(Elaboratable):
         # A domain of our own: that of the platform knows nothing of the PLL. Registers start from
         # their initial values; until the PLL has locked, the accelerator is held in reset.
         m.domains.sync = sync = ClockDomain(reset_less=True)
-        clk_i, clk = Signal(), Signal()
-        m.d.comb += [clk_i.eq(pad("clk_pin", "i", pins.clk).i), sync.clk.eq(clk)]
+        clk = Signal()
+        m.d.comb += sync.clk.eq(clk)
         if board.clock_hz == board.input_hz:
             locked = C(1, 1)
-            m.d.comb += clk.eq(clk_i)
+            m.d.comb += clk.eq(pad("clk_pin", "i", pins.clk).i)
         else:
             pll = FAMILIES[board.family].pll(input_hz=board.input_hz, output_hz=board.clock_hz)
+            if pll.FROM_PAD:
+                pll.pad = pins.clk
+            else:
+                m.d.comb += pll.clk_i.eq(pad("clk_pin", "i", pins.clk).i)
             m.submodules.pll = pll
             locked = pll.locked
-            m.d.comb += [pll.clk_i.eq(clk_i), clk.eq(pll.clk_o)]
+            m.d.comb += clk.eq(pll.clk_o)
             platform.add_clock_constraint(clk, board.clock_hz)
         reset = Signal(init=1)
         m.submodules += FFSynchronizer(~locked, reset, init=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,10 @@ __all__ = ["PRESETS", "ArrayConfig", "load_config"]
 
 #: Names of :class:`isa.Dataflow`, in its order.
 DATAFLOWS = tuple(dataflow.name.lower().replace("_", "-") for dataflow in isa.Dataflow)
+
+
+#: Four SPRAMs of an iCE40UP5K.
+COMPACT_BYTES = 1 << 17
 
 
 def _power_of_two(value: int) -> bool:
@@ -68,6 +73,10 @@ class ArrayConfig:
         Take and send activations run-length coded. Without, an FPGA is 3,000 LUTs less full.
     dataflow : :class:`str`
         ``"row-stationary"`` or ``"weight-stationary"``.
+    compact : :class:`bool`
+        One microcoded engine in place of everything: for FPGAs of a few thousand logic cells. It is
+        weight-stationary, has four rows, four columns and 128 kB for all memories together, and
+        none of the options.
     clock_hz : :class:`int`
         Clock at which latencies are stated. Not part of the digest.
 
@@ -95,6 +104,7 @@ class ArrayConfig:
     counters: bool = True
     run_length: bool = True
     dataflow: str = "row-stationary"
+    compact: bool = False
     clock_hz: int = 80_000_000
 
     def __post_init__(self) -> None:
@@ -137,10 +147,24 @@ class ArrayConfig:
         require("lane_depth", self.lane_depth * self.lanes >= self.cols
                 or self.dataflow_code == isa.Dataflow.ROW_STATIONARY,
                 "at least cols / lanes if the dataflow is weight-stationary")
+        if self.compact:
+            self._check_compact(require)
         require("program_depth",
                 2 * max(self.descriptor_lengths.values()) <= self.program_depth <= 65536,
                 "room for two descriptors, and at most 65536")
         require("clock_hz", self.clock_hz > 0, "positive")
+
+    def _check_compact(self, require: Callable[[str, bool, str], None]) -> None:
+        """Refuse what the compact core cannot be."""
+        for name, value in (("rows", 4), ("cols", 4), ("word_bytes", 4), ("lanes", 1),
+                            ("psum_width", 32), ("zero_gating", False), ("counters", False),
+                            ("run_length", False), ("dataflow", "weight-stationary")):
+            require(name, getattr(self, name) == value, f"{value!r} if compact")
+        require("accumulator_depth", self.accumulator_depth <= 256, "at most 256 if compact")
+        require("buffer_bytes", self.buffer_bytes < 1 << 16, "less than 65536 if compact")
+        require("buffer_bytes", self.buffer_bytes + 4 * self.program_depth
+                + 12 * self.parameter_depth + 16 * self.filter_depth <= COMPACT_BYTES,
+                "what program, parameters and filters leave of 131072 if compact")
 
     @property
     def pes(self) -> int:
@@ -162,6 +186,9 @@ class ArrayConfig:
         """Return 64 bits that identify the hardware: configuration and interface version."""
         values = asdict(self)
         del values["clock_hz"]
+        # It came late: without, everything is as it was, and so is its digest.
+        if not self.compact:
+            del values["compact"]
         text = json.dumps([isa.VERSION, values], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
@@ -189,6 +216,12 @@ PRESETS: dict[str, ArrayConfig] = {
     "ulx3s-85f": ArrayConfig(rows=12, cols=12, ifmap_depth=32),
     "ulx3s-25f": _ECP5_25F,
     "orangecrab-25f": _ECP5_25F,
+    # All of four SPRAMs: 48 kB for activations, 64 kB for weights.
+    "icebreaker": ArrayConfig(
+        compact=True, dataflow="weight-stationary", rows=4, cols=4, filter_depth=4096,
+        accumulator_depth=256, word_bytes=4, buffer_bytes=49152, lanes=1, lane_depth=4,
+        parameter_depth=704, program_depth=1984, zero_gating=False, counters=False,
+        run_length=False, clock_hz=18_000_000),
 }
 
 

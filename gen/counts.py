@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..hw import isa
+from .compact_cycles import compact_timing
 from .config import ArrayConfig
 from .dataflow import dataflow_of
 from .vector_cycles import vector_cycles
@@ -49,16 +50,21 @@ class Run:
         Address in the program memory and words of each.
     layers : list of :class:`int`
         The layer that each belongs to, by its place in the program's list.
+    shifts : list of :class:`int`
+        Those in the parameter memory.
     """
 
     descriptors: list[tuple[int, list[int]]]
     layers: list[int]
+    shifts: list[int]
 
 
 def runs_of(program: CompiledProgram, config: ArrayConfig) -> list[Run]:
     """Return the runs of an inference, in order."""
     memory = [0] * config.program_depth
+    shifts = [0] * config.parameter_depth
     found: list[list[tuple[int, list[int]]]] = []
+    known_shifts: list[list[int]] = []
     ends: list[int] = []            # layer of the runs so far, as soon as it is known
     owners: list[list[int]] = []
     for step in (*program.setup, *program.inference):
@@ -78,6 +84,9 @@ def runs_of(program: CompiledProgram, config: ArrayConfig) -> list[Run]:
             opcode, target = head >> 20 & 15, head >> 16 & 15
             if opcode == isa.Opcode.WRITE and target == isa.Memory.PROGRAM:
                 memory[address:address + count] = words[3:3 + count]
+            if opcode == isa.Opcode.WRITE and target == isa.Memory.PARAMETERS:
+                shifts[address:address + count // 3] = [
+                    isa.signed_field(word, 6) for word in words[5:3 + count:3]]
             if opcode == isa.Opcode.RUN:
                 run = []
                 for _ in range(count):
@@ -85,19 +94,24 @@ def runs_of(program: CompiledProgram, config: ArrayConfig) -> list[Run]:
                     run.append((address, memory[address:address + length]))
                     address += length
                 found.append(run)
+                known_shifts.append([*shifts])
             del words[:3 + (count if opcode == isa.Opcode.WRITE else 0)]
     if not owners:
         owners = [[layer] * len(run) for run, layer in zip(found, ends, strict=True)]
-    return [Run(descriptors=run, layers=layers)
-            for run, layers in zip(found, owners, strict=True)]
+    return [Run(descriptors=run, layers=layers, shifts=known)
+            for run, layers, known in zip(found, owners, known_shifts, strict=True)]
 
 
-def descriptor_counts(words: Sequence[int], config: ArrayConfig) -> tuple[int, dict[str, int]]:
+def descriptor_counts(words: Sequence[int], config: ArrayConfig,
+                      shifts: Sequence[int] | None = None) -> tuple[int, dict[str, int]]:
     """Return the cycles of a descriptor and what it adds to the device's counters.
 
     Of those counters that depend on values, partial sums, only what does not: the first sums of
-    all PEs as ``psum_writes``, what is drained as ``psum_reads``; see :mod:`.value_counts`.
+    all PEs as ``psum_writes``, what is drained as ``psum_reads``; see :mod:`.value_counts`. The
+    compact core counts nothing; its cycles depend on the ``shifts`` of output channels.
     """
+    if config.compact:
+        return compact_timing(config).descriptor(words, shifts)[0], {}
     if words[0] & 15 == isa.DescriptorKind.VECTOR:
         fields = isa.unpack(isa.VECTOR_FIELDS, words)
         return vector_cycles(fields, config.lanes), _vector_accesses(fields, config)
@@ -256,6 +270,9 @@ def predicted(program: CompiledProgram, config: ArrayConfig,
     counters: Counter[str] = Counter()
     ends: dict[int, int] = {}
     for run in runs_of(program, config):
+        if config.compact:
+            ends = _compact_ends(run, config)
+            continue
         ends = {}
         start = fetch = 0
         for address, words in run.descriptors:
@@ -274,6 +291,17 @@ def predicted(program: CompiledProgram, config: ArrayConfig,
     return dict(counters), ends
 
 
+def _compact_ends(run: Run, config: ArrayConfig) -> dict[int, int]:
+    """Return when the descriptors of a run end, as :func:`predicted` does."""
+    timing = compact_timing(config)
+    now, ends = timing.before, {}
+    for address, words in run.descriptors:
+        cycles, after = timing.descriptor(words, run.shifts)
+        ends[address + 1] = now + cycles
+        now += cycles + after
+    return ends
+
+
 def layer_counts(program: CompiledProgram, config: ArrayConfig) -> list[Counter[str]]:
     """Return, for every layer of a program, the counts of :func:`descriptor_counts`.
 
@@ -283,10 +311,10 @@ def layer_counts(program: CompiledProgram, config: ArrayConfig) -> list[Counter[
     found: list[Counter[str]] = [Counter() for _ in program.layers]
     for run in runs_of(program, config):
         for (_, words), layer in zip(run.descriptors, run.layers, strict=True):
-            cycles, counts = descriptor_counts(words, config)
+            cycles, counts = descriptor_counts(words, config, run.shifts)
             found[layer].update(counts)
             found[layer]["cycles"] += cycles
             if words[0] & 15 == isa.DescriptorKind.VECTOR:
-                found[layer]["vector_reads"] += counts["buffer_reads"]
-                found[layer]["vector_writes"] += counts["buffer_writes"]
+                found[layer]["vector_reads"] += counts.get("buffer_reads", 0)
+                found[layer]["vector_writes"] += counts.get("buffer_writes", 0)
     return found

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..hw import isa
-from . import cycles, lower, mapping, systolic_cycles, systolic_lower, systolic_mapping
+from . import (
+    compact_lower,
+    cycles,
+    lower,
+    mapping,
+    systolic_cycles,
+    systolic_lower,
+    systolic_mapping,
+)
 from .config import ArrayConfig
 from .conv_shape import ConvShape
 from .lower import FilterWrite
@@ -105,6 +113,12 @@ DATAFLOWS = {
 }
 
 
+#: The compact core runs the same descriptors; its cycles are in :mod:`.compact_cycles`.
+COMPACT = replace(DATAFLOWS[isa.Dataflow.WEIGHT_STATIONARY], lower_conv=compact_lower.lower_conv)
+
+
 def dataflow_of(config: ArrayConfig) -> Dataflow:
     """Return the dataflow of an array."""
+    if config.compact:
+        return COMPACT
     return DATAFLOWS[config.dataflow_code]

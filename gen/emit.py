@@ -9,6 +9,7 @@ import numpy as np
 
 from ..hw import isa
 from ..sim.reference import Rounding
+from .compact_lower import folded_bias
 from .config import ArrayConfig
 from .dataflow import dataflow_of
 from .graph import Box, Graph, image_shape
@@ -333,8 +334,10 @@ class Emitter:
         layer = plan.tiling.task.layer
         assert (layer.bias is not None and layer.multiplier is not None
                 and layer.shift is not None)
-        own = slice(*span)
-        entries = parameter_entries(layer.bias[own], layer.multiplier[own], layer.shift[own])
+        own, bias = slice(*span), layer.bias
+        if self.config.compact:
+            bias = folded_bias(layer, self.graph.tensors[plan.tiling.task.inputs[0]].zero_point)
+        entries = parameter_entries(bias[own], layer.multiplier[own], layer.shift[own])
         words = isa.command(isa.Opcode.WRITE, memory=isa.Memory.PARAMETERS, address=base,
                             count=3 * len(entries))
         steps.command(words, [word for entry in entries for word in entry])

@@ -10,6 +10,7 @@ from ..hw.global_buffer import GlobalBuffer
 from ..hw.post_processor import PostProcessor
 from ..hw.systolic_engine import SystolicEngine
 from ..hw.systolic_scheduler import SystolicScheduler
+from .compact_cycles import compact_timing
 from .config import ArrayConfig
 from .conv_shape import ConvShape, variant
 from .mapping import fitting
@@ -108,6 +109,8 @@ class SystolicMapping:
     @property
     def cycles(self) -> int:
         """Estimate, as if parameters were always in time."""
+        if self.config.compact:
+            return compact_timing(self.config).estimate(self)
         config, feed = self.config, SystolicScheduler.feed_cycles(self.config.rows)
         tiles = self.position_tiles
         steps = sum(max(self.window * max(positions, feed), positions * self.groups)
@@ -183,6 +186,10 @@ def _mappings(shape: ConvShape, config: ArrayConfig) -> Iterator[SystolicMapping
 def _possible(mapping: SystolicMapping) -> bool:
     """Tell whether a mapping fits the fields of a descriptor."""
     shape = mapping.shape
+    # The compact core counts bytes from the edge of the image in 20 bits, signed.
+    reach = (shape.w + 2 * shape.pad_x + shape.s + shape.stride_x) * shape.in_x
+    if mapping.config.compact and max(reach, shape.h * shape.in_y) >= 1 << 19:
+        return False
     return (max(shape.r, shape.s, shape.stride_y) <= MAX_8 and shape.pad_y <= 128
             and max(shape.h, mapping.c_count, mapping.blocks, mapping.tiles, mapping.window,
                     len(mapping.position_tiles)) <= MAX_16)

@@ -65,12 +65,18 @@ def netlist(config: ArrayConfig, divisor: int | None = None) -> str:
     return "".join(texts)
 
 
+def _without_zeros(initialiser: re.Match[str]) -> str:
+    """Return the text of an initialiser, or nothing if it is of zeros."""
+    return initialiser[0] if re.search(r"DATA \d+'[0x]*1", initialiser[0]) else ""
+
+
 def emit(config: ArrayConfig, divisor: int | None = None) -> str:
     """Generate the Verilog: the same bytes for the same configuration, on every machine."""
     from amaranth.back import verilog
 
-    # No memory is read before it is written: initialisers of zeros would be most of the text.
-    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", "", netlist(config, divisor),
+    # But for a control store no memory is read before it is written: initialisers of zeros would be
+    # most of the text.
+    text = re.sub(r"^  cell \$meminit_v2 .*?^  end\n", _without_zeros, netlist(config, divisor),
                   flags=re.MULTILINE | re.DOTALL)
     with _builtin_yosys():
         text = verilog._convert_rtlil_text(text, strip_internal_attrs=True)

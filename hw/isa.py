@@ -216,6 +216,7 @@ SYSTOLIC_FIELDS: tuple[Field, ...] = (
     ("kind", 4), ("rule", 2), ("fold", 1), ("keep", 1), ("hold", 1),
     ("diagonal", 1),                                  # depthwise: column n reads row lane_n only
     ("part_each", 1),                                 # columns_last holds in every channel tile
+    ("spare", 5),                                     # from here on, fields are whole bytes
     ("zero_point_in", -8), ("zero_point_out", -8),
     ("done_cycle", 32),                               # written by the device at the end
     # Ifmap. Addresses are bytes, modulo 2**24.

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .accelerator import Accelerator
+from .cores import make_accelerator
 from .serial_link import SerialLink
 
 
@@ -52,7 +52,7 @@ class SerialAccelerator(wiring.Component):
         m = Module()
 
         m.submodules.link = link = self._link
-        accelerator = Accelerator(self.config)
+        accelerator = make_accelerator(self.config)
         m.submodules.accelerator = ResetInserter(link.reset)(accelerator)
         wiring.connect(m, link.o, accelerator.i)
         wiring.connect(m, accelerator.o, link.i)

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .accelerator import Accelerator
+from .cores import make_accelerator
 from .port_reset import clock_and_reset
 
 
@@ -49,7 +49,7 @@ class Top(wiring.Component):
         m = Module()
 
         reset = clock_and_reset(m, self.clk, self.rst)
-        accelerator = Accelerator(self.config)
+        accelerator = make_accelerator(self.config)
         m.submodules.accelerator = ResetInserter(reset)(accelerator)
         m.d.comb += [
             # Nothing is taken that the reset, a cycle behind the pin, would wipe out.

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from layer_networks import NetworkBuilder, random_input
 from oarlock.gen import counts
+from oarlock.gen.compact_cycles import compact_timing
 from oarlock.gen.config import DATAFLOWS, ArrayConfig, load_config
 from oarlock.gen.counts import predicted
 from oarlock.gen.interpret import evaluate
@@ -53,6 +54,10 @@ CONFIGS = {
         word_bytes=8, buffer_bytes=2048, buffer_banks=8, lanes=2, lane_depth=2, parameter_depth=16,
         program_depth=512),
     "4x4 weight-stationary": load_config("tiny", dataflow="weight-stationary"),
+    # One engine for everything; and with next to no memory.
+    "compact": load_config("icebreaker"),
+    "compact, small": load_config("icebreaker", filter_depth=256, accumulator_depth=8,
+                                  buffer_bytes=2048, parameter_depth=16, program_depth=128),
 }
 
 
@@ -113,18 +118,21 @@ def check(device: tuple[ArrayConfig, Simulator], network: Network, rounding: Rou
     with Session(transport, program) as session:
         session.load()
         out = session.infer(x)
-        found = session.counters()
+        found = session.counters() if config.counters else {}
         commands = [word for address in ends for word in isa.command(
             isa.Opcode.READ, memory=isa.Memory.PROGRAM, address=address, count=1)]
         answers = transport.exchange(np.array(commands, np.uint32), 2 * len(ends), 100_000)
     np.testing.assert_array_equal(out, values[network.output])
 
-    assert found["macs_done"] + found["macs_gated"] == network.macs
-    assert config.zero_gating or not found["macs_gated"]
-    assert {name: found[name] for name in counters} == counters
-    done = answers[1::2].astype(np.int64) - int(answers[1])
+    if config.counters:
+        assert found["macs_done"] + found["macs_gated"] == network.macs
+        assert config.zero_gating or not found["macs_gated"]
+        assert {name: found[name] for name in counters} == counters
+    done = answers[1::2].astype(np.int64)
     wanted = np.array(list(ends.values()))
-    np.testing.assert_array_equal(done, wanted - wanted[0])
+    np.testing.assert_array_equal(done - done[0], wanted - wanted[0])
+    if sum(step["do"] == "wait" for step in program.inference) == 1:
+        assert done[0] == wanted[0], "cycle of the first end"
 
 
 @st.composite
@@ -235,14 +243,22 @@ def test_a_wrong_weight_is_noticed(device: tuple[ArrayConfig, Simulator],
 
 def test_a_wrong_cycle_is_noticed(device: tuple[ArrayConfig, Simulator],
                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "FETCH_CYCLES", counts.FETCH_CYCLES + 1)
-    with pytest.raises(AssertionError, match="busy_cycles"):
-        check(device, NetworkBuilder((3, 3, 4), 1).conv(4, (3, 3)).network(), "single", 1)
+    network = NetworkBuilder((3, 3, 4), 1).conv(4, (3, 3)).network()
+    if device[0].compact:
+        monkeypatch.setattr(compact_timing(device[0]), "_prepare", 0)
+        complaint = "cycle of the first end"
+    else:
+        monkeypatch.setattr(counts, "FETCH_CYCLES", counts.FETCH_CYCLES + 1)
+        complaint = "busy_cycles"
+    with pytest.raises(AssertionError, match=complaint):
+        check(device, network, "single", 1)
 
 
 def test_a_wrong_count_is_noticed(device: tuple[ArrayConfig, Simulator],
                                   monkeypatch: pytest.MonkeyPatch) -> None:
     """An access more in the model, of whatever kind, is one too many."""
+    if not device[0].counters:
+        pytest.skip("this device counts nothing")
     right = counts.descriptor_counts
     network = NetworkBuilder((3, 3, 4), 1).conv(4, (3, 3)).network()
     names = set(isa.COUNTERS) - {"cycles", "busy_cycles", "macs_done", "macs_gated",
