@@ -21,7 +21,7 @@ from .tools import Tool, find_tool, run_tool
 from .top import BoardTop
 
 
-__all__ = ["BuildResult", "build"]
+__all__ = ["BuildResult", "build", "read_commands", "twins"]
 
 NAME = "top"
 

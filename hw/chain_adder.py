@@ -12,7 +12,7 @@ class ChainAdder(wiring.Component):
     """Add what one of two banks holds to a sum passing by; the other bank's operand is 0.
 
     An adder with a selection in front of it is twice the logic cells on an FPGA. Where the cells of
-    a carry chain can do both, :mod:`oarlock.boards.cells` has this module made of them.
+    a carry chain can do both, ``boards/ecp5`` has this module made of them.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ class PipelinedMultiplier(wiring.Component):
     """Multiply an activation and a weight, with registers before and after.
 
     Multiplier blocks of FPGAs have such registers, but few clock enables and resets for several
-    blocks: here are none. A MAC that is gated enters as a 0. :mod:`oarlock.boards.cells` has this
-    module made of such a block.
+    blocks: here are none. A MAC that is gated enters as a 0. ``boards/ecp5`` has this module made
+    of such a block.
 
     Members
     -------

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from icarus import needs_icarus
-from oarlock.boards.build import read_design
+from oarlock.boards.build import read_commands, twins
 from oarlock.boards.families import FAMILIES
 from oarlock.boards.tools import find_tool, run_tool
 from oarlock.gen.config import ArrayConfig
@@ -84,7 +84,10 @@ def netlist(request: pytest.FixtureRequest, conversation: Path,
     """Synthesise for a family; give its name, and the folder with all that a simulation needs."""
     family = request.param
     folder = shutil.copytree(conversation, tmp_path_factory.mktemp(family) / "work")
-    script = [*read_design(FAMILIES[family], folder), f"hierarchy -top {TOP}",
+    verilog = (folder / "oarlock.v").read_text()
+    for name, text in twins(family, verilog).items():
+        (folder / name).write_text(text)
+    script = [*read_commands(family, verilog), f"hierarchy -top {TOP}",
               f"{FAMILIES[family].synth} -top {TOP}", "check -assert",
               "write_verilog -noattr netlist.v"]
     (folder / "synth.ys").write_text("\n".join(script) + "\n")
