@@ -1,4 +1,4 @@
-"""The adder of the partial-sum chain: a module of its own, so that a board may have a better one."""
+"""The adder of the partial-sum chain, as a module of its own: a board may have a better one."""
 
 from amaranth import *
 from amaranth.lib import wiring

@@ -1,4 +1,4 @@
-"""The multiplier of a PE: a module of its own, so that a board may put its registers into a block."""
+"""The multiplier of a PE, as a module of its own: a board may put its registers into a block."""
 
 from amaranth import *
 from amaranth.lib import wiring

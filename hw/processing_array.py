@@ -19,7 +19,9 @@ class ProcessingArray(wiring.Component):
 
     Parameters
     ----------
-    rows, cols, word_bytes, ifmap_depth, filter_depth, psum_depth, psum_width, sum_width, zero_gating
+    rows, cols : :class:`int`
+        PEs down and across.
+    word_bytes, ifmap_depth, filter_depth, psum_depth, psum_width, sum_width, zero_gating
         See :class:`ArrayRow`.
     sideband : shape
         What travels beside a drain token.

@@ -23,8 +23,9 @@ class ProcessingElement(wiring.Component):
     All control comes from the row, once for all its PEs and delayed by the stage at which it acts:
     a MAC that enters in cycle 0 reads its activation in cycle 0, its weight in cycle 1 and its
     partial sum in cycle :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage, and
-    adds what it read a cycle later. Two registers stand between the filter scratchpad and the product (they become the output register
-    of a block RAM and the input register of a DSP block). Nothing here needs a reset.
+    adds what it read a cycle later. Registers stand between the filter scratchpad and the product,
+    and behind the product; they are those of a DSP block where there is one. Nothing here needs a
+    reset.
 
     Parameters
     ----------

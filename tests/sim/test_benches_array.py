@@ -12,8 +12,8 @@ from oarlock.sim.bench import BenchFailure, run_bench
 
 
 def processing_element(*, zero_gating: bool = True, **options: object) -> None:
-    sizes = {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 4, "psum_width": 32, "sum_width": 32,
-             "zero_gating": zero_gating}
+    sizes = {"ifmap_depth": 16, "filter_depth": 64, "psum_depth": 4, "psum_width": 24,
+             "sum_width": 32, "zero_gating": zero_gating}
     run_bench(ProcessingElement(**sizes), test_module="oarlock.sim.benches.processing_element",
               parameters=sizes, **options)
 
