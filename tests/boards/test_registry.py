@@ -44,8 +44,8 @@ def test_pins_and_clock_reach_the_constraints(name: str) -> None:
     assert any("clk" in pin for pin, _ in located)
     assert any("rx" in pin for pin, _ in located) and any("tx" in pin for pin, _ in located)
     # Every pin of the top level is located.
-    ports = re.findall(r"^  wire width 1 (?:input|output) \d+ +\\(\S+__io)$", files["top.il"],
-                       re.MULTILINE)
+    ports = re.findall(r"^  wire (?:width 1 )?(?:input|output|inout) \d+ +\\(\S+__io)$",
+                       files["top.il"], re.MULTILINE)
     assert {pin for pin, _ in located} == set(ports)
     constraint = re.search(clock, text)
     assert constraint is not None

@@ -51,6 +51,7 @@ def test_a_register_is_not_read_right_behind_its_write(jump):
     p.load(7, to="a")
     if not jump:
         p.load("a")
+    p.nop()
     with pytest.raises(ValueError, match=r"^Register 'a' must not be read at \d, right behind \d"):
         p.words()
 
