@@ -24,6 +24,6 @@ def _request(platform: Any) -> Pins:
 ICEBREAKER = Board(
     name="icebreaker", title="iCEBreaker", family="ice40",
     device=("--up5k", "--package", "sg48"),
-    # At 18 MHz, 9 cycles a bit; the FT2232H makes every fraction of 60 MHz.
-    input_hz=12_000_000, baud=2_000_000, platform=ICEBreakerPlatform, request=_request,
+    # Six cycles a bit.
+    input_hz=12_000_000, baud=3_000_000, platform=ICEBreakerPlatform, request=_request,
     flash=("iceprog", "{file}"), usb=(0x0403, 0x6010))

@@ -76,10 +76,11 @@ class CompactTiming:
                 mapping.window * wave + drain + between("q_tile", "c")))
 
     def _scale(self, shift: int, double: bool, left: int = 0) -> tuple[int, int, int]:
-        """Return shifts to the left, and cycles of the first pass and of the second."""
+        """Return cycles of the shifts to the left, of the first pass and of the second."""
         e = max(-shift, 0)
         first, again = (0, e) if double else (e, 0)
-        return left + max(shift, 0), (35 + first) // 4, (4 + again) // 4
+        left += max(shift, 0)
+        return left // 4 + left % 4, (35 + first) // 4, (4 + again) // 4
 
     def vector(self, fields: Mapping[str, int]) -> int:
         """Return the cycles of a VECTOR descriptor."""

@@ -189,6 +189,9 @@ class ArrayConfig:
         # It came late: without, everything is as it was, and so is its digest.
         if not self.compact:
             del values["compact"]
+        # Its descriptors changed under the same interface version.
+        if self.dataflow_code == isa.Dataflow.WEIGHT_STATIONARY:
+            values["fields"] = isa.SYSTOLIC_FIELDS
         text = json.dumps([isa.VERSION, values], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 

@@ -147,6 +147,8 @@ class Microprogram:
 
     def _movable(self):
         """Return whether the last instruction may as well be executed behind a branch."""
+        if len(self.instructions) < 2:
+            return False
         last, before = self.instructions[-1], self.instructions[-2]
         return (len(self.instructions) not in self.labels.values()
                 and "target" not in last and last["branch"] == before["branch"] == Branch.NONE)

@@ -31,8 +31,8 @@ class SerialMultiplier(wiring.Component):
     start : ``In(1)``
         Multiply, ``operand // 2`` digits. Not while ``busy``.
     busy : ``Out(1)``
-        From the cycle after ``shift`` or ``start``, as many cycles as there is to shift, or one for
-        every two digits.
+        From the cycle after ``shift`` or ``start`` on: a cycle for every two digits; for every four
+        shifts, and for each of those that remain.
     product, half : ``Out(signed(32))``, ``Out(1)``
     """
 
@@ -53,8 +53,10 @@ class SerialMultiplier(wiring.Component):
         carry = Signal()
         total = Signal(signed(34))
         m.d.comb += [self.busy.eq(left != 0), self.product.eq(total)]
+        far = Signal()
+        m.d.comb += far.eq(shifts & left[2:].any())
         with m.If(self.busy):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += left.eq(left - Mux(far, 4, 1))
         with m.If(self.shift):
             m.d.sync += [left.eq(self.operand), shifts.eq(1)]
         with m.If(self.start):
@@ -67,10 +69,11 @@ class SerialMultiplier(wiring.Component):
             m.d.sync += value.eq(self.operand)
         with m.Elif(self.busy & shifts):
             # What would become another sign saturates, and stays so.
-            with m.If(value[31] != value[30]):
-                m.d.sync += value.eq(Cat((~value[31]).replicate(31), value[31]))
+            sign = value[31]
+            with m.If((value[30] != sign) | (far & (value[27:30] != sign.replicate(3)))):
+                m.d.sync += value.eq(Cat((~sign).replicate(31), sign))
             with m.Else():
-                m.d.sync += value.eq(value << 1)
+                m.d.sync += value.eq(Mux(far, value << 4, value << 1))
 
         # Of an odd number of digits, the last cycle has one.
         first,  first_carry  = self._elaborate_digit(m, "first", total, value, factor[:2], carry)

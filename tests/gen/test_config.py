@@ -12,6 +12,9 @@ from oarlock.gen.errors import ConfigError
 from oarlock.hw import isa
 
 
+#: As of the version before there was the compact core.
+DIGEST_OF_TINY = 0x1610f205dfc3b39d
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"rows": 0}, "rows must be 1 to 16, not 0"),
     ({"rows": 17}, "rows must be 1 to 16, not 17"),
@@ -43,6 +46,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"run_length": 1}, "run_length must be of type bool, not 1"),
     ({"dataflow": "output-stationary"},
      "dataflow must be row-stationary or weight-stationary, not 'output-stationary'"),
+    ({"compact": 1}, "compact must be of type bool, not 1"),
+    ({"compact": True}, "word_bytes must be 4 if compact, not 8"),
     ({"clock_hz": 0}, "clock_hz must be positive, not 0"),
     ({"colour": 1}, "configuration has no key 'colour'"),
 ]
@@ -53,6 +58,27 @@ def test_what_cannot_work_is_refused_in_words(wrong: dict[str, Any], text: str) 
     with pytest.raises(ConfigError) as error:
         load_config("tiny", **wrong)
     assert str(error.value) == text
+
+
+@pytest.mark.parametrize(("wrong", "text"), [
+    ({"rows": 3}, "rows must be 4 if compact, not 3"),
+    ({"dataflow": "row-stationary"},
+     "dataflow must be 'weight-stationary' if compact, not 'row-stationary'"),
+    ({"counters": True}, "counters must be False if compact, not True"),
+    ({"accumulator_depth": 512}, "accumulator_depth must be at most 256 if compact, not 512"),
+    ({"buffer_bytes": 65536}, "buffer_bytes must be less than 65536 if compact, not 65536"),
+    ({"buffer_bytes": 49160}, "buffer_bytes must be what program, parameters and filters leave of "
+                              "131072 if compact, not 49160"),
+])
+def test_what_the_compact_core_cannot_be_is_refused(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config("icebreaker", **wrong)
+    assert str(error.value) == text
+
+
+def test_without_the_compact_core_digests_are_as_before() -> None:
+    """Bitstreams that were built before it are still known."""
+    assert load_config("tiny").digest == DIGEST_OF_TINY
 
 
 def test_every_parameter_is_checked_and_documented() -> None:
@@ -74,10 +100,12 @@ def test_one_is_enough_of_everything(dataflow: str) -> None:
 
 
 def test_a_dataflow_is_another_device() -> None:
+    # The compact core has but one.
+    presets = [preset for preset in PRESETS if not PRESETS[preset].compact]
     digests = {load_config(preset, dataflow=dataflow).digest
-               for preset in PRESETS for dataflow in DATAFLOWS}
+               for preset in presets for dataflow in DATAFLOWS}
     configs = {load_config(preset, dataflow=dataflow)
-               for preset in PRESETS for dataflow in DATAFLOWS}
+               for preset in presets for dataflow in DATAFLOWS}
     assert len(digests) == len({config.digest for config in configs}) > 3
     kinds = [set(load_config("tiny", dataflow=dataflow).descriptor_lengths)
              for dataflow in DATAFLOWS]
