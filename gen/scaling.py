@@ -73,7 +73,7 @@ def measure(models: Sequence[Path], preset: str, configs: Sequence[ArrayConfig],
         ``preset``, ``dataflow``, ``cpus``, and ``arrays``: a list of dict with ``rows``, ``cols``,
         ``pes``, ``lanes``, ``word_bytes``; ``verilog``: seconds, ``bytes``, ``modules``;
         ``simulator``: seconds of its build, ``bytes``; ``simulation``: ``model``, ``cycles``,
-        seconds, ``cycles_per_second``; ``networks``: a list of dict with ``model``, ``layers``,
+        seconds, ``cycles_per_cpu_second``; ``networks``: a list of dict with ``model``, ``layers``,
         ``cycles``, ``bit_exact``, and ``compile`` and ``run`` (with everything in the cache):
         seconds. Seconds are two: ``seconds`` on the clock, ``cpu_seconds`` of all processes.
 
@@ -102,8 +102,8 @@ def measure(models: Sequence[Path], preset: str, configs: Sequence[ArrayConfig],
 def per_pe(found: Mapping[str, Any]) -> list[dict[str, float]]:
     """Return what :func:`measure` found as cost of a PE in every array, that in the first being 1.
 
-    What grows linearly stays at 1, what has a fixed part falls below. By CPU seconds, which other
-    users of the machine disturb least.
+    What grows linearly stays at 1, what has a fixed part falls below. By CPU seconds, as other
+    users of the machine disturb those on the clock most.
     """
     costs = [
         {"Verilog, time": array["verilog"]["cpu_seconds"],
@@ -134,25 +134,26 @@ def report(found: Mapping[str, Any], command: str) -> str:
                 *(f"| {' | '.join(row)} |" for row in rows), ""]
 
     def seconds(entries: Iterable[Mapping[str, Any]], step: str) -> list[str]:
-        return [f"{entry[step]['seconds']:.2f}" for entry in entries]
+        return [f"{entry[step]['cpu_seconds']:.2f}" for entry in entries]
 
     return "\n".join([
         "## Speed of the tools", "",
-        f"Made by `{command}`: square arrays derived from {found['preset']}, {found['dataflow']},",
-        "lanes and buffer words in proportion. Everything was made from nothing, except for the",
-        f"runs; seconds on the clock of a machine of {found['cpus']} cores that had other work",
-        "too. Compare them with each other, not with other machines'.", "",
+        f"Made by `{command}`.",
+        f"Square arrays derived from {found['preset']}, {found['dataflow']}, with lanes and buffer",
+        "words in proportion, made from nothing. Seconds are CPU time of all processes, on a",
+        f"machine of {found['cpus']} cores that may have had other work, which slows these too:",
+        "compare them with each other, not with those of other machines.", "",
         *table(
             ["array", "PEs", "lanes", "word", "Verilog, s", "MB", "modules", "simulator, s", "MB",
-             "cycles simulated a second"],
+             "cycles a second"],
             ([name, str(array["pes"]), str(array["lanes"]), f"{array['word_bytes']} B",
-              f"{array['verilog']['seconds']:.1f}", f"{array['verilog']['bytes'] / 1e6:.2f}",
-              str(array["verilog"]["modules"]), f"{array['simulator']['seconds']:.1f}",
+              f"{array['verilog']['cpu_seconds']:.1f}", f"{array['verilog']['bytes'] / 1e6:.2f}",
+              str(array["verilog"]["modules"]), f"{array['simulator']['cpu_seconds']:.1f}",
               f"{array['simulator']['bytes'] / 1e6:.2f}",
-              f"{array['simulation']['cycles_per_second']:,.0f}"]
+              f"{array['simulation']['cycles_per_cpu_second']:,.0f}"]
              for name, array in zip(names, arrays, strict=True))),
-        f"What a PE costs, relative to the {names[0]} array, in CPU time and bytes: 1 is linear",
-        "growth, and what has a fixed part falls below.", "",
+        f"What a PE costs, relative to the {names[0]} array: 1 is linear growth, and what has a",
+        "fixed part falls below.", "",
         *table(
             ["a PE's share", *names],
             ([name, *(f"{row[name]:.2f}" for row in per_pe(found))]
@@ -162,9 +163,9 @@ def report(found: Mapping[str, Any], command: str) -> str:
             ["network", "layers", *(f"{name}, s" for name in names),
              *(f"{name}, ms a layer" for name in names)],
             ([row[0]["model"], str(row[0]["layers"]), *seconds(row, "compile"),
-              *(f"{1e3 * entry['compile']['seconds'] / entry['layers']:.0f}" for entry in row)]
+              *(f"{1e3 * entry['compile']['cpu_seconds'] / entry['layers']:.0f}" for entry in row)]
              for row in networks)),
-        "`oarlock run` once everything is in the cache, without the start of Python:", "",
+        "`oarlock run` once everything is in the cache, but for the start of Python:", "",
         *table(
             ["network", *(f"{name}, s" for name in names), *(f"{name}, cycles" for name in names),
              "bit-exact"],
@@ -224,7 +225,7 @@ def _simulate(model: Path, config: ArrayConfig, library: Path) -> dict[str, Any]
 
         cycles, spent = _timed(infer)
     return spent | {"model": program.model, "cycles": cycles,
-                    "cycles_per_second": cycles / spent["seconds"]}
+                    "cycles_per_cpu_second": cycles / spent["cpu_seconds"]}
 
 
 def _in_new_process(function: Callable[..., T], *arguments: Any) -> T:
