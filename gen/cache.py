@@ -6,9 +6,11 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import platformdirs
@@ -16,7 +18,10 @@ import platformdirs
 from .errors import OarlockError
 
 
-__all__ = ["CacheError", "Progress", "cache_root", "cached", "key_of", "no_progress", "source_hash"]
+__all__ = [
+    "CacheError", "Progress", "cache_root", "cached", "cold", "key_of", "no_progress",
+    "source_hash",
+]
 
 #: Called as ``progress(stage, done, total)`` from the thread that works; a total of 0 is unknown.
 Progress = Callable[[str, int, int], None]
@@ -26,6 +31,9 @@ KEPT_ENTRIES = 64
 
 
 _STARTED = time.time()
+
+#: Where entries are inside of :func:`cold`.
+_COLD: ContextVar[Path | None] = ContextVar("_COLD", default=None)
 
 
 class CacheError(OarlockError):
@@ -39,6 +47,17 @@ def no_progress(stage: str, done: int, total: int) -> None:
 def cache_root() -> Path:
     """Return the folder of the cache: ``$OARLOCK_CACHE``, else the system's place for such."""
     return Path(os.environ.get("OARLOCK_CACHE") or platformdirs.user_cache_dir("oarlock"))
+
+
+@contextmanager
+def cold() -> Iterator[None]:
+    """Begin with an empty cache, and forget in the end what was made: for taking times."""
+    with tempfile.TemporaryDirectory(prefix="oarlock-cold-") as folder:
+        token = _COLD.set(Path(folder))
+        try:
+            yield
+        finally:
+            _COLD.reset(token)
 
 
 def key_of(*parts: object) -> str:
@@ -89,7 +108,7 @@ def cached(kind: str, key: str, make: Callable[[Path], None], *, sources: Sequen
     CacheError
         If the cache cannot be written, or the sources changed while the entry was made.
     """
-    folder = cache_root() / kind
+    folder = (_COLD.get() or cache_root()) / kind
     before = source_hash(*sources)
     key = key_of(key, before) if sources else key
 

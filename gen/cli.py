@@ -143,35 +143,55 @@ def bench(
     compare: Annotated[Path | None, typer.Option(
         help="Also write the first preset's figures beside published ones, between the markers "
              "of this page.", show_default=False, metavar="README.md")] = None,
+    scaling: Annotated[bool, typer.Option(
+        "--scaling", help="Also measure the tools on square arrays derived from the first preset, "
+                          "made from nothing: takes minutes.")] = False,
+    side: Annotated[list[int] | None, typer.Option(
+        help="PEs down and across for --scaling. May be given several times; 4, 8, 12 and 16 "
+             "without.", show_default=False, metavar="N")] = None,
     json_file: Json = None,
 ) -> int:
     """Run networks on presets and report cycles, utilization and stalls, layer by layer.
 
     Exit status 0 only if every output was bit-exact.
     """
+    from . import scaling as tools
     from .bench import compare_with_peers, measure, report
+    from .errors import OarlockError
+
+    if side and not scaling:
+        raise OarlockError("--side needs --scaling")
 
     presets = preset or ["ulx3s-85f"]
     for path in (output, json_file, compare):
         check_folder(path)
     arrays = [(name, config_of(name, None, flow))
               for name in presets for flow in dataflow or [None]]
+    # Before anything is made or run, which takes its time: a size may be wrong.
+    squares = [tools.square(arrays[0][1], size) for size in side or tools.SIDES] if scaling else []
     with progress_bar(quiet=json_file is not None) as progress:
         # First: it looks at the page before it runs anything.
         if compare is not None:
             compare_with_peers(models, arrays[0], compare, progress=progress)
         results = measure(models, arrays, progress=progress)
-    names = " ".join(["oarlock bench", *(model.name for model in models),
-                      *(f"--preset {name}" for name in presets),
-                      *(f"--dataflow {name}" for name in dataflow or [])])
-    page = report(results, names)
+        speeds = (tools.measure(models, presets[0], squares, progress=progress) if squares
+                  else None)
+    names = ["oarlock bench", *(model.name for model in models),
+             *(f"--preset {name}" for name in presets),
+             *(f"--dataflow {name}" for name in dataflow or []),
+             *(["--scaling"] if scaling else []), *(f"--side {number}" for number in side or [])]
+    page = report(results, " ".join(names))
+    runs = list(results)
+    if speeds is not None:
+        page += "\n" + tools.report(speeds, " ".join(names))
+        runs += [network for array in speeds["arrays"] for network in array["networks"]]
     if output is not None:
         output.write_text(page, encoding="utf-8")
     if json_file is not None:
-        write_json(json_file, results)
+        write_json(json_file, {"runs": results} | ({} if speeds is None else {"scaling": speeds}))
     elif output is None:
         console().print(page, highlight=False, markup=False, soft_wrap=True)
-    return 0 if all(result["bit_exact"] for result in results) else NOT_BIT_EXACT
+    return 0 if all(result["bit_exact"] for result in runs) else NOT_BIT_EXACT
 
 
 @app.command()

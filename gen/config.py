@@ -14,10 +14,13 @@ from ..hw import isa
 from .errors import ConfigError
 
 
-__all__ = ["PRESETS", "ArrayConfig", "load_config"]
+__all__ = ["PRESETS", "WORD_BYTES", "ArrayConfig", "load_config"]
 
 #: Names of :class:`isa.Dataflow`, in its order.
 DATAFLOWS = tuple(dataflow.name.lower().replace("_", "-") for dataflow in isa.Dataflow)
+
+#: What the global buffer may read and write a cycle.
+WORD_BYTES = (4, 8, 16, 32)
 
 
 #: Four SPRAMs of an iCE40UP5K.
@@ -131,7 +134,7 @@ class ArrayConfig:
                 _power_of_two(self.accumulator_depth) and 2 <= self.accumulator_depth <= 4096,
                 "a power of two from 2 to 4096")
         require("psum_width", 16 <= self.psum_width <= 32, "16 to 32")
-        require("word_bytes", self.word_bytes in (4, 8, 16, 32), "4, 8, 16 or 32")
+        require("word_bytes", self.word_bytes in WORD_BYTES, "4, 8, 16 or 32")
         require("buffer_bytes", self.buffer_bytes % (2 * self.word_bytes) == 0
                 and 1024 <= self.buffer_bytes <= 1 << 23,
                 "a multiple of 2 * word_bytes from 1024 to 8388608")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,10 @@ VERILATOR_FLAGS = (
     # Amaranth's Verilog is full of what lint dislikes.
     "-Wno-fatal", "-Wno-lint", "-Wno-style",
 )
+#: Modules whose code is kept apart, once for all of their instances: twelve rows of PEs are too
+#: much code for a processor's instruction cache, one is not (docs/testing.md has the figures).
+APART = ("array_row",)
+
 # Two of these libraries can be in one process: nothing of one may bind to the other.
 COMPILER_FLAGS = ("-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-w")
 LINKER_FLAGS = ("-shared", "-Wl,-Bsymbolic")
@@ -136,18 +141,39 @@ def build(verilog: str, *, waves: str = "", harness: Path = HARNESS,
     """
     tool = find_verilator()
     flags = list(VERILATOR_FLAGS)
+    settings = _settings(verilog)
+    if settings:
+        # That pass too replaces inputs by what drives them.
+        flags.append("-fno-dfg")
     defines: list[str] = []
     if waves:
         flags.append(WAVE_FORMATS[waves])
         defines.append(f"-DOARLOCK_{waves[1:].upper()}")
         _check_headers(waves)
-    key = cache.key_of(verilog, tool.version, harness.read_bytes(), *flags, *defines,
+    key = cache.key_of(verilog, settings, tool.version, harness.read_bytes(), *flags, *defines,
                        *COMPILER_FLAGS, *LINKER_FLAGS, *OPTIMIZATION, platform.machine())
 
     def make(folder: Path) -> None:
-        _build(folder, tool, verilog, harness, flags, defines, progress)
+        _build(folder, tool, verilog, settings, harness, flags, defines, progress)
 
     return cache.cached("simulator", key, make, progress=progress) / LIBRARY
+
+
+def _settings(verilog: str) -> str:
+    """Return what Verilator is told about modules of :data:`APART`, if the design has any.
+
+    Left alone it puts them into what they are part of, and replaces their inputs by what drives
+    them. That is another signal for each instance, and so would be the code; of public inputs it is
+    not replaced.
+    """
+    lines = []
+    for name in APART:
+        for module in re.findall(rf"^module {name}\((?s:.*?)^endmodule", verilog, re.MULTILINE):
+            inputs = re.findall(r"^  input (?:\[\d+:\d+\] )?(\w+);", module, re.MULTILINE)
+            lines += [f'no_inline -module "{name}"',
+                      *(f'public_flat_rd -module "{name}" -var "{port}"' for port in inputs
+                        if port != "clk")]
+    return "\n".join(["`verilator_config", *lines, ""]) if lines else ""
 
 
 def _check_headers(waves: str) -> None:
@@ -162,15 +188,18 @@ def _check_headers(waves: str) -> None:
                         "with: apt-get install liblz4-dev zlib1g-dev")
 
 
-def _build(folder: Path, tool: VerilatorTool, verilog: str, harness: Path, flags: list[str],
-           defines: list[str], progress: cache.Progress) -> None:
+def _build(folder: Path, tool: VerilatorTool, verilog: str, settings: str, harness: Path,
+           flags: list[str], defines: list[str], progress: cache.Progress) -> None:
     work = folder / "build"
     work.mkdir()
-    (work / "oarlock.v").write_text(verilog, encoding="utf-8")
+    sources = {"oarlock.vlt": settings, "oarlock.v": verilog}
+    for name, text in sources.items():
+        (work / name).write_text(text, encoding="utf-8")
     shutil.copy(harness, work / "harness.cpp")
     progress("Verilating", 0, 0)
     _run([str(tool.path), *flags, "-CFLAGS", " ".join([*COMPILER_FLAGS, *defines]),
-          "-LDFLAGS", " ".join(LINKER_FLAGS), "-o", LIBRARY, "oarlock.v", "harness.cpp"],
+          "-LDFLAGS", " ".join(LINKER_FLAGS), "-o", LIBRARY,
+          *(name for name, text in sources.items() if text), "harness.cpp"],
          work, tool, "Verilator")
     total = len([*work.glob("*.cpp")]) + 2  # And Verilator's own.
     done = 0

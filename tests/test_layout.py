@@ -39,6 +39,7 @@ MAY_IMPORT_LAZILY = {
     "gen/testbench.py": ("sw_driver",),
     "gen/link_words.py": ("sw_driver",),
     "gen/report.py": ("sw_driver",),
+    "gen/scaling.py": ("sim", "sw_driver"),
     "gen/cli.py": ("sim", "sw_driver", "boards"),
     "gen/board_commands.py": ("sim", "sw_driver", "boards"),
 }

@@ -17,7 +17,9 @@ def test_bench_reports_what_a_run_counts(tmp_path: Path) -> None:
                                       "--json", str(figures)])
     assert result.exit_code == 0, result.output
     assert result.output == ""
-    run, = json.loads(figures.read_text())
+    found = json.loads(figures.read_text())
+    assert set(found) == {"runs"}
+    run, = found["runs"]
     assert run["bit_exact"]
     assert run["latency_s"] == run["cycles"] / run["clock_hz"]
     text = page.read_text()

@@ -120,3 +120,20 @@ def test_sources_are_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     with pytest.raises(cache.CacheError, match="changed while a kind was made"):
         cache.cached("kind", "another", change, sources=("gen/*.py",))
+
+
+def test_a_cold_cache_has_nothing_and_leaves_nothing(own_cache: Path) -> None:
+    made: list[Path] = []
+
+    def entry() -> Path:
+        return cache.cached("kind", "key", made.append)
+
+    warm = entry()
+    with pytest.raises(RuntimeError), cache.cold():
+        inside = entry()
+        assert inside != warm and entry() == inside
+        raise RuntimeError
+    assert not inside.exists()
+    assert entry() == warm
+    assert len(made) == 2
+    assert [*own_cache.rglob("key")] == [warm]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
+from oarlock.gen.config import ArrayConfig
+from oarlock.gen.verilog import verilog_of
 from oarlock.sim import simulator
 from oarlock.sim.simulator import Simulator, build
 from oarlock.sim.toolchain import ToolError
@@ -23,6 +28,11 @@ from oarlock.sim.transport import SimTransport
 
 
 DEPTH = 4
+
+#: The least around an array.
+SMALL = ArrayConfig(
+    rows=1, cols=1, ifmap_depth=16, filter_depth=512, psum_depth=4, word_bytes=4, buffer_bytes=2048,
+    lanes=1, lane_depth=2, parameter_depth=64, program_depth=512, counters=False, run_length=False)
 
 
 class Echo(wiring.Component):
@@ -134,6 +144,34 @@ def test_transport(library: Path) -> None:
 def test_the_cache_is_used(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulator, "_run", None)
     assert build(echo(1)) == library
+
+
+def test_rows_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of an array run the same functions; without the settings each would have its own."""
+    class Verilated(Exception):
+        pass
+
+    run, settings = simulator._run, simulator._settings
+    found: list[int] = []
+
+    def count(command: list[str], folder: Path, *rest: Any) -> None:
+        run(command, folder, *rest)
+        text = "".join(path.read_text() for path in folder.glob("*.cpp"))
+        found.append(len({*re.findall(r"^void (\w*array_row___nba\w*)\(.*\{$", text,
+                                      re.MULTILINE)}))
+        raise Verilated
+
+    verilog = verilog_of(replace(SMALL, rows=6))
+    monkeypatch.setattr(simulator, "_run", count)
+    # Inputs that are not public are merged with what drives them.
+    for private in ("$^", "^public.*\n"):
+        monkeypatch.setattr(simulator, "_settings", lambda text, private=private: re.sub(
+            private, "", settings(text), flags=re.MULTILINE))
+        with pytest.raises(Verilated):
+            build(verilog)
+    shared, own = found
+    assert 0 < 2 * shared < own
+    assert settings(verilog) and not settings(echo(1))
 
 
 def test_broken_verilog_is_one_line_and_leaves_nothing(own_cache: Path) -> None:
