@@ -82,6 +82,16 @@ class Microprogram:
             A number of 16 bits, a register's name, or a source.
         acc, to : :class:`bool`, :class:`str`
             Write the accumulator; a register. If ``x`` is a register, only that.
+        when : :class:`.When`
+            Whether they are written.
+        flag : :class:`.Flag`
+            What the flag becomes.
+        wait : :class:`.Wait`
+            What has to be idle before.
+        do : :class:`.Strobe`
+            What else is done.
+        read : :class:`bool`
+            The result is an address to be read.
         column : :class:`int`
             Of Strobe.WEIGHTS.
         """

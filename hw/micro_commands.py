@@ -65,7 +65,7 @@ def microprogram(config):
     _run(p, config, where)
     prepare_scale(p)
     convolution(p, where)
-    vector(p, where)
+    vector(p)
     return p
 
 

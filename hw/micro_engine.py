@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from .byte_memory import ByteMemory
 from .command_decoder import ANSWER
 from .compact_array import CompactArray
-from .micro_word import MICRO_WORD, REGISTERS, Base, Branch, Carry, Flag, Source, Strobe, Wait, When
+from .micro_word import MICRO_WORD, REGISTERS, Base, Branch, Flag, Source, Strobe, Wait, When
 from .position_stream import PositionStream
 from .serial_multiplier import SerialMultiplier
 

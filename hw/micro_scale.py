@@ -84,8 +84,9 @@ def read_rule(p):
     p.op("and", RULE_MASK, acc=True)
     p.keep("rule")
     p.op("subtract", isa.Rule.DOUBLE << RULE_SHIFT, acc=True)
-    p.branch("rule read %d" % len(p.instructions), "zero", fill=False)
-    label = p.instructions[-1]["target"]
+    # Read in more than one place.
+    label = f"rule read {len(p.instructions)}"
+    p.branch(label, "zero", fill=False)
     p.load(1, to="is double")
     p.load(0, to="is double")
     p.label(label)

@@ -7,7 +7,6 @@ from .micro_scale import (
     RULE_SHIFT,
     SCALE,
     clamp,
-   
     read_rule,
     scale,
     second_pass,
@@ -26,15 +25,10 @@ FIELDS = (
 )
 
 
-def vector(p, where):
+def vector(p):
     """Append the microprogram; it goes to "vector done".
 
     Channels are taken one by one. Everything is multiplied twice, as DOUBLE needs it.
-
-    Parameters
-    ----------
-    p : :class:`~oarlock.hw.micro_assembler.Microprogram`
-    where : :class:`~oarlock.hw.micro_commands.MemoryMap`
     """
     p.label("vector")
     p.load("descriptor")

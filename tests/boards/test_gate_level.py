@@ -73,8 +73,8 @@ MODELS = {
 
 def conversation(folder: Path, config: ArrayConfig) -> None:
     """Make a convolution of one layer, its program, and a testbench that knows the answers."""
-    # The compact core multiplies whole words, what is behind the channels by 0; and in this simulator
-    # nothing times 0 is nothing if it was never written.
+    # The compact core multiplies whole words, what is behind the channels by 0; and in this
+    # simulator the product of 0 and what was never written is unknown.
     builder = Builder((3, 3, 4 if config.compact else 2), seed=3)
     builder.conv(3, (2, 2), activation="relu")
     model = builder.save(folder / "conv.tflite")

@@ -137,7 +137,8 @@ def test_positions_and_their_edges(fold):
             ctx.set(dut.in_rows, in_rows)
             await load("start", count)
             for n in range(count):
-                assert ctx.get(dut.busy) and ctx.get(dut.address) == (address + n * step) % (1 << 17)
+                assert ctx.get(dut.busy)
+                assert ctx.get(dut.address) == (address + n * step) % (1 << 17)
                 await ctx.tick()
                 first = column + n * step
                 assert ctx.get(dut.valid)

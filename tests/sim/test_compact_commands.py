@@ -53,7 +53,8 @@ class Model:
         opcode, memory, operand = head >> 20 & 15, head >> 16 & 15, head & 0xFFFF
         status = self.status(opcode, memory, operand, address, count)
         payload = []
-        if status == Status.OK and opcode in (Opcode.READ, Opcode.WRITE) and memory in self.readable:
+        moves = opcode in (Opcode.READ, Opcode.WRITE) and status == Status.OK
+        if moves and memory in self.readable:
             cells = self.readable[Memory(memory)]
             start = address // 4 if memory == Memory.GLOBAL_BUFFER else address
             if opcode == Opcode.WRITE:
@@ -149,9 +150,9 @@ def test_a_word_is_where_it_was_written(transport: SimTransport) -> None:
 
 def test_a_bad_descriptor_ends_the_run(transport: SimTransport) -> None:
     fill = isa.pack(isa.VECTOR_FIELDS, {
-        "kind": isa.DescriptorKind.VECTOR, "op": isa.VectorOp.MAX, "multiplier": 1 << 30, "shift": 1,
-        "low": 5, "high": 5, "window_y_count": 1, "window_x_count": 1, "channels": 3, "x_count": 1,
-        "y_count": 1, "out_base": 64})
+        "kind": isa.DescriptorKind.VECTOR, "op": isa.VectorOp.MAX, "multiplier": 1 << 30,
+        "shift": 1, "low": 5, "high": 5, "window_y_count": 1, "window_x_count": 1,
+        "channels": 3, "x_count": 1, "y_count": 1, "out_base": 64})
     bad = isa.pack(isa.CONV_FIELDS, {"kind": isa.DescriptorKind.CONV})[:4]
     ok = isa.RESPONSE_SYNC << 24
     for program, count, status in (([*fill, *bad], 2, Status.BAD_DESCRIPTOR), (fill, 1, Status.OK)):
@@ -160,7 +161,8 @@ def test_a_bad_descriptor_ends_the_run(transport: SimTransport) -> None:
                  *isa.command(Opcode.WAIT),
                  *isa.command(Opcode.READ, address=64, count=1)]
         found = transport.exchange(np.array(words, np.uint32), 8, PATIENCE).tolist()
-        assert found[:3] == [ok | Opcode.WRITE << 20, ok | Opcode.CLEAR << 20, ok | Opcode.RUN << 20]
+        assert found[:3] == [ok | opcode << 20
+                             for opcode in (Opcode.WRITE, Opcode.CLEAR, Opcode.RUN)]
         assert found[3] == ok | Opcode.WAIT << 20 | status << 16 | 2
         assert found[4] > 0 and found[5] == 0
         assert found[7] & 0xFFFFFF == 0x050505
