@@ -34,6 +34,10 @@ AT_MOST = {
         "ad01_int8": 23_815, "str_ww_ref_model": 12_350},
 }
 
+AT_MOST_ON_ICEBREAKER = {
+    "kws_ref_model": 2_273_556, "pretrainedResnet_quant": 6_086_827, "vww_96_int8": 7_764_108,
+    "ad01_int8": 1_522_157, "str_ww_ref_model": 795_438}
+
 FULL = os.environ.get("OARLOCK_SLOW") == "1"
 
 
