@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,13 @@ HERE = Path(__file__).parent
 SMALL = ArrayConfig(rows=1, cols=1, ifmap_depth=16, filter_depth=512, psum_depth=4, word_bytes=4,
                     buffer_bytes=2048, lanes=1, lane_depth=2, parameter_depth=64, program_depth=512,
                     counters=False)
+
+#: By dataflow. Without run-length coding, which is 3,000 LUTs that the first has.
+CONFIGS = {
+    "row-stationary": SMALL,
+    "weight-stationary": replace(SMALL, dataflow="weight-stationary", accumulator_depth=16,
+                                 run_length=False),
+}
 
 #: Cycles after which a netlist is wrong that has not answered; the Verilog needs 550 or less.
 PATIENCE = 700
@@ -62,27 +69,25 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module")
-def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def conversation(folder: Path, config: ArrayConfig) -> None:
     """Make a convolution of one layer, its program, and a testbench that knows the answers."""
-    folder = tmp_path_factory.mktemp("conversation")
     builder = Builder((3, 3, 2), seed=3)
     builder.conv(3, (2, 2), activation="relu")
     model = builder.save(folder / "conv.tflite")
-    for name, content in files(model, SMALL).items():
+    for name, content in files(model, config).items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     bench = folder / "oarlock_tb.v"
     bench.write_text(substitute(bench.read_text(), r"(WATCHDOG) = \d+", rf"\1 = {PATIENCE}"))
-    (folder / "oarlock.v").write_text(verilog_of(SMALL))
-    return folder
+    (folder / "oarlock.v").write_text(verilog_of(config))
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def netlist(request: pytest.FixtureRequest, conversation: Path,
+@pytest.fixture(scope="module")
+def netlist(request: pytest.FixtureRequest,
             tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """Synthesise for a family; give its name, and the folder with all that a simulation needs."""
-    family = request.param
-    folder = shutil.copytree(conversation, tmp_path_factory.mktemp(family) / "work")
+    family, dataflow = request.param
+    folder = tmp_path_factory.mktemp(family)
+    conversation(folder, CONFIGS[dataflow])
     script = ["read_verilog oarlock.v", f"hierarchy -top {TOP}",
               f"{FAMILIES[family].synth} -top {TOP}", "check -assert",
               "write_verilog -noattr netlist.v"]
@@ -118,6 +123,12 @@ def simulate(folder: Path, *sources: str) -> str:
                           check=False).stdout
 
 
+def netlists(*params: tuple[str, str]) -> pytest.MarkDecorator:
+    """Run a test with netlists of families and dataflows."""
+    return pytest.mark.parametrize("netlist", params, ids="-".join, indirect=True, scope="module")
+
+
+@netlists(("ecp5", "row-stationary"), ("ice40", "row-stationary"), ("ecp5", "weight-stationary"))
 def test_netlist_gives_the_same_bytes(netlist: tuple[str, Path]) -> None:
     family, folder = netlist
     models = MODELS[family]
@@ -128,6 +139,8 @@ def test_netlist_gives_the_same_bytes(netlist: tuple[str, Path]) -> None:
     assert re.search(r"^PASS", text, re.MULTILINE), text[-500:]
 
 
+# The multipliers are the same, whatever the dataflow.
+@netlists(("ecp5", "row-stationary"), ("ice40", "row-stationary"))
 def test_a_wrong_multiplier_is_noticed(netlist: tuple[str, Path], tmp_path: Path) -> None:
     family, folder = netlist
     folder = shutil.copytree(folder, tmp_path / "work")
