@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,18 @@ from oarlock.sim.serial_simulator import build_serial
 from oarlock.sw_driver.program import Program
 
 
-__all__ = ["BAUD", "CLOCK", "CONFIG", "Board", "Example", "example", "serial_board"]
+__all__ = ["BAUD", "CLOCK", "CONFIG", "CONFIGS", "Board", "Example", "example", "serial_board"]
 
 #: As small as is useful, with a UART of the fewest cycles a bit.
 CONFIG = ArrayConfig(
     rows=2, cols=3, ifmap_depth=32, filter_depth=128, psum_depth=4, word_bytes=4, buffer_bytes=1024,
     lanes=2, parameter_depth=32, program_depth=256)
+#: By dataflow. The second also leaves out what the first has around the array.
+CONFIGS = {
+    "row-stationary": CONFIG,
+    "weight-stationary": replace(CONFIG, dataflow="weight-stationary", accumulator_depth=16,
+                                 counters=False, run_length=False),
+}
 CLOCK, BAUD = 12_000_000, 3_000_000
 
 
@@ -49,8 +55,9 @@ def example(config: ArrayConfig = CONFIG, count: int = 4) -> Example:
 class Board:
     """The running board."""
 
-    def __init__(self, emulator: Emulator, line: FaultyLine) -> None:
+    def __init__(self, emulator: Emulator, line: FaultyLine, config: ArrayConfig) -> None:
         self.emulator = emulator
+        self.config = config
         self.line = line
         self.failure: BaseException | None = None
         self.end = False
@@ -85,7 +92,7 @@ def serial_board(link: Path, *, config: ArrayConfig = CONFIG, seed: int = 1, spa
         line = FaultyLine(pty, seed=seed, spacing=spacing, kinds=kinds)
         with Emulator(library, line, clock_hz=CLOCK, baud=BAUD) as emulator:
             line.on_reset = emulator.reset
-            board = Board(emulator, line)
+            board = Board(emulator, line, config)
             thread = threading.Thread(target=board.run)
             thread.start()
             try:

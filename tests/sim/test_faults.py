@@ -14,7 +14,7 @@ from oarlock.sim.pty_line import PtyLine
 from oarlock.sw_driver import errors, link
 from oarlock.sw_driver.serial_transport import SerialTransport
 from oarlock.sw_driver.session import Session
-from serial_board import Board, Example, example, serial_board
+from serial_board import CONFIGS, Board, Example, example, serial_board
 
 
 TIMEOUT = 5.0
@@ -49,7 +49,7 @@ def open_files() -> int:
 
 def storm(board: Board, spacing: float, faults: int, seed: int) -> tuple[Counter[str], int]:
     """Run sessions on a bad line; return how they ended and how often words were resent."""
-    wanted, rng = example(), np.random.default_rng(seed)
+    wanted, rng = example(board.config), np.random.default_rng(seed)
     converse(board.port, wanted, rng, 1)
     before, ends, resent = open_files(), Counter[str](), 0
     while board.line.total < faults:
@@ -86,14 +86,16 @@ def test_all_kinds_of_faults(tmp_path: Path, spacing: float, faults: int, seed: 
     assert ends["LinkTimeout"] + ends["NoDevice"] + ends["PortError"] <= faults // 50
 
 
-def test_damaged_bytes_are_recovered(tmp_path: Path) -> None:
-    with serial_board(tmp_path / "port", seed=3, kinds=BYTES) as board:
-        ends, resent = storm(board, 300, 500, 3)
+@pytest.mark.parametrize(("dataflow", "faults"), [("row-stationary", 500),
+                                                  ("weight-stationary", 150)])
+def test_damaged_bytes_are_recovered(tmp_path: Path, dataflow: str, faults: int) -> None:
+    with serial_board(tmp_path / "port", config=CONFIGS[dataflow], seed=3, kinds=BYTES) as board:
+        ends, resent = storm(board, 300, faults, 3)
         print(dict(ends), dict(board.line.counts), resent)
         assert {*board.line.counts} == {*BYTES}
     assert set(ends) <= {"good", "LinkTimeout", "NoDevice"}
     assert ends["good"] > 4 * (ends.total() - ends["good"])
-    assert resent > 50
+    assert resent > faults // 10
 
 
 def test_without_its_checks_the_driver_would_be_wrong(tmp_path: Path,
