@@ -189,9 +189,9 @@ class CompactTiming:
         for shift in shifts:
             left, digits, again = self._scale(shift, double)
             # From a product that is read to the next multiplication, and from there to its product.
-            more = 5 + left
+            more = 2 + left + (left > 0)
             if double:
-                more += 5 + again
+                more = 5 + left + 5 + again
                 inside, ends = (max(digits, finish + extra) + 1 for extra in (0, row_end))
                 end = finish + row_end + 1
             else:

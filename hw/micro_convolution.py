@@ -327,8 +327,11 @@ def _values(p, rule):
 
     p.label(f"value {rule}")
     p.load(Source.SUM)
-    p.op("add", "bias", do=Strobe.VALUE)
-    scale(p)
+    if rule == "single":
+        p.op("add", "bias", do=Strobe.SCALE)
+    else:
+        p.op("add", "bias", do=Strobe.VALUE)
+        scale(p)
     p.label(f"scaled {rule}")
     p.load("product", do=Strobe.CLEAR_SUMS)
     clamp(p, do=Strobe.NEXT_POSITION)
