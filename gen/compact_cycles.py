@@ -70,10 +70,13 @@ class CompactTiming:
         wave = between("weights", "row sent") + between("row sent", "y end") + 2 + max(
             row - between("row sent", "y end"), 0) + (rows - 1) * (
                 max(between("row sent", "rows sent") + 1, row + 1) + 3)
+        loops = mapping.c_count * (
+            between("c", "y") + between("c end", "window end")
+            + shape.r * (between("y", "x") + between("y end", "c end")))
         drain = mapping.columns * self._drain(rows, row, [USUAL_SHIFT], double=False)
         return between("convolution", "tile") + mapping.blocks * mapping.tiles * (
             between("block", "p_tile") + tiles * (
-                mapping.window * wave + drain + between("q_tile", "c")))
+                mapping.window * wave + loops + drain + between("q_tile", "c")))
 
     def _scale(self, shift: int, double: bool, left: int = 0) -> tuple[int, int, int]:
         """Return cycles of the shifts to the left, of the first pass and of the second."""
