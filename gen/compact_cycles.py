@@ -70,10 +70,13 @@ class CompactTiming:
         wave = between("weights", "row sent") + between("row sent", "y end") + 2 + max(
             row - between("row sent", "y end"), 0) + (rows - 1) * (
                 max(between("row sent", "rows sent") + 1, row + 1) + 3)
+        loops = mapping.c_count * (
+            between("c", "y") + between("c end", "window end")
+            + shape.r * (between("y", "x") + between("y end", "c end")))
         drain = mapping.columns * self._drain(rows, row, [USUAL_SHIFT], double=False)
         return between("convolution", "tile") + mapping.blocks * mapping.tiles * (
             between("block", "p_tile") + tiles * (
-                mapping.window * wave + drain + between("q_tile", "c")))
+                mapping.window * wave + loops + drain + between("q_tile", "c")))
 
     def _scale(self, shift: int, double: bool, left: int = 0) -> tuple[int, int, int]:
         """Return cycles of the shifts to the left, of the first pass and of the second."""
@@ -189,9 +192,9 @@ class CompactTiming:
         for shift in shifts:
             left, digits, again = self._scale(shift, double)
             # From a product that is read to the next multiplication, and from there to its product.
-            more = 5 + left
+            more = 2 + left + (left > 0)
             if double:
-                more += 5 + again
+                more = 5 + left + 5 + again
                 inside, ends = (max(digits, finish + extra) + 1 for extra in (0, row_end))
                 end = finish + row_end + 1
             else:

@@ -10,12 +10,12 @@ __all__ = ["convolution", "load_number", "read_fields"]
 
 #: Fields that are read into registers of their names.
 FIELDS = (
-    "zero_point_out", "in_base", "q_step", "p_step", "p_rows", "x_stride", "s_count", "y_stride",
-    "r_count", "x_origin", "y_origin", "columns", "y_limit", "c_count", "c_step", "tile_step", "q_tile_step",
-    "columns_last", "p_tile_step", "q_count", "q_last", "p_count", "p_last", "q_tiles", "p_tiles",
-    "p_tile_rows", "block_count", "tile_count", "filter_base", "parameter_base", "out_base", "low",
-    "high", "out_q_step", "out_p_step", "out_q_tile_step", "out_p_tile_step", "out_block_step",
-    "out_tile_step",
+    "zero_point_out", "in_base", "q_step", "p_step", "p_rows", "x_stride", "s_count",
+    "y_stride", "r_count", "x_origin", "y_origin", "columns", "y_limit", "c_count", "c_step",
+    "tile_step", "q_tile_step", "columns_last", "p_tile_step", "q_count", "q_last", "p_count",
+    "p_last", "q_tiles", "p_tiles", "p_tile_rows", "block_count", "tile_count", "filter_base",
+    "parameter_base", "out_base", "low", "high", "out_q_step", "out_p_step", "out_q_tile_step",
+    "out_p_tile_step", "out_block_step", "out_tile_step",
 )
 
 
@@ -327,8 +327,11 @@ def _values(p, rule):
 
     p.label(f"value {rule}")
     p.load(Source.SUM)
-    p.op("add", "bias", do=Strobe.VALUE)
-    scale(p)
+    if rule == "single":
+        p.op("add", "bias", do=Strobe.SCALE)
+    else:
+        p.op("add", "bias", do=Strobe.VALUE)
+        scale(p)
     p.label(f"scaled {rule}")
     p.load("product", do=Strobe.CLEAR_SUMS)
     clamp(p, do=Strobe.NEXT_POSITION)

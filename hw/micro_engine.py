@@ -236,4 +236,5 @@ class MicroEngine(wiring.Component):
             multiplier.load_factor.eq(strobe[Strobe.FACTOR]),
             multiplier.shift.eq(strobe[Strobe.SHIFT]),
             multiplier.start.eq(strobe[Strobe.MULTIPLY]),
+            multiplier.repeat.eq(strobe[Strobe.SCALE]),
         ]

@@ -108,6 +108,7 @@ class Strobe(IntEnum):
     TIMER_CLEAR = 24    #: And stop it.
     TIMER_START = 25
     STORE_NEXT = 26     #: Write the accumulator's lowest byte where ADDRESS is, and step that.
+    SCALE = 27          #: VALUE, SHIFT, FACTOR, MULTIPLY, the latter three as they were last.
 
 
 #: One word. ``read``: Y is an address of the memory.

@@ -30,9 +30,13 @@ class SerialMultiplier(wiring.Component):
         int32. Not while ``busy``.
     start : ``In(1)``
         Multiply, ``operand // 2`` digits. Not while ``busy``.
+    repeat : ``In(1)``
+        Load the value, shift it and multiply it with the factor, as often and with as many digits
+        as last. Not while ``busy``.
     busy : ``Out(1)``
         From the cycle after ``shift`` or ``start`` on: a cycle for every two digits; for every four
-        shifts, and for each of those that remain.
+        shifts, and for each of those that remain. After ``repeat`` both, and a cycle between if
+        there are shifts.
     product, half : ``Out(signed(32))``, ``Out(1)``
     """
 
@@ -41,6 +45,7 @@ class SerialMultiplier(wiring.Component):
     load_factor: In(1)
     shift: In(1)
     start: In(1)
+    repeat: In(1)
     busy: Out(1)
     product: Out(signed(32))
     half: Out(1)
@@ -52,22 +57,39 @@ class SerialMultiplier(wiring.Component):
         value, factor = Signal(signed(32)), Signal(32)
         carry = Signal()
         total = Signal(signed(34))
-        m.d.comb += [self.busy.eq(left != 0), self.product.eq(total)]
+        m.d.comb += self.product.eq(total)
+
+        # What was loaded last, to be loaded again.
+        last_factor, last_digits, last_shifts = Signal(32), Signal(6), Signal(6)
+        with m.If(self.load_factor):
+            m.d.sync += last_factor.eq(self.operand)
+        with m.If(self.start):
+            m.d.sync += last_digits.eq(self.operand[1:7])
+        with m.If(self.shift):
+            m.d.sync += last_shifts.eq(self.operand)
+        pending, again = Signal(), Signal()
+        m.d.comb += [
+            self.busy.eq((left != 0) | pending),
+            again.eq(Mux(self.repeat, last_shifts == 0, pending & (left == 0))),
+        ]
+        digits = Mux(again, last_digits, self.operand[1:7])
         far = Signal()
         m.d.comb += far.eq(shifts & left[2:].any())
-        with m.If(self.busy):
+        with m.If(left != 0):
             m.d.sync += left.eq(left - Mux(far, 4, 1))
         with m.If(self.shift):
             m.d.sync += [left.eq(self.operand), shifts.eq(1)]
-        with m.If(self.start):
+        with m.If(self.repeat):
+            m.d.sync += [left.eq(last_shifts), shifts.eq(1), pending.eq(1)]
+        with m.If(self.start | again):
             m.d.sync += [
-                left.eq((self.operand[1:7] + 1) >> 1), odd.eq(self.operand[1]), shifts.eq(0),
-                carry.eq(0), total.eq(0),
+                left.eq((digits + 1) >> 1), odd.eq(digits[0]), shifts.eq(0), carry.eq(0),
+                total.eq(0), pending.eq(0),
             ]
 
-        with m.If(self.load_value):
+        with m.If(self.load_value | self.repeat):
             m.d.sync += value.eq(self.operand)
-        with m.Elif(self.busy & shifts):
+        with m.Elif((left != 0) & shifts):
             # What would become another sign saturates, and stays so.
             sign = value[31]
             with m.If((value[30] != sign) | (far & (value[27:30] != sign.replicate(3)))):
@@ -79,7 +101,7 @@ class SerialMultiplier(wiring.Component):
         first,  first_carry  = self._elaborate_digit(m, "first", total, value, factor[:2], carry)
         second, second_carry = self._elaborate_digit(
             m, "second", first >> 2, value, factor[2:4], first_carry)
-        with m.If(self.busy & ~shifts):
+        with m.If((left != 0) & ~shifts):
             m.d.sync += [carry.eq(second_carry), factor.eq(factor >> 4)]
             with m.If(odd & (left == 1)):
                 m.d.sync += [total.eq(first >> 2), self.half.eq(first[1])]
@@ -87,6 +109,8 @@ class SerialMultiplier(wiring.Component):
                 m.d.sync += [total.eq(second >> 2), self.half.eq(second[1])]
         with m.If(self.load_factor):
             m.d.sync += factor.eq(self.operand)
+        with m.If(again):
+            m.d.sync += factor.eq(last_factor)
 
         return m
 

@@ -41,6 +41,10 @@ def run(cases):
             # The lowest bit is not looked at.
             working = await strobe(ctx, "start", 2 * digits + random.randrange(2))
             results.append((ctx.get(dut.product), ctx.get(dut.half), shifting, working))
+            # The same at once.
+            cycles = await strobe(ctx, "repeat", value & 0xFFFFFFFF)
+            assert (ctx.get(dut.product), ctx.get(dut.half)) == results[-1][:2]
+            assert cycles == shifting + working + (shifting > 0)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
