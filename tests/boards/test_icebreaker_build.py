@@ -1,5 +1,7 @@
-"""The whole way to the bitstream of a real board with the real tools; beside test_real_build.py, so
-that both run at the same time."""
+"""The whole way to the bitstream of a real board with the real tools.
+
+Beside test_real_build.py, so that both run at the same time.
+"""
 
 from __future__ import annotations
 
