@@ -192,14 +192,15 @@ class CompactTiming:
         for shift in shifts:
             left, digits, again = self._scale(shift, double)
             # From a product that is read to the next multiplication, and from there to its product.
-            more = 2 + left + (left > 0)
+            more = 2
             if double:
                 more = 5 + left + 5 + again
                 inside, ends = (max(digits, finish + extra) + 1 for extra in (0, row_end))
                 end = finish + row_end + 1
             else:
                 # At the end of a row, the product is read before and again behind what is done.
-                inside = max(digits + 1, finish)
+                # SCALE shifts, too, while what follows it is executed.
+                inside = max(digits + 1 + (left + 1 if left else 0), finish)
                 ends = end = inside + row_end + 1
                 end += 2
             total += (
