@@ -62,7 +62,7 @@ CONV_MUTANTS = {
         "self.drain.add & (self.drain.bank == bank)", "self.drain.add", "no gating"),
     "the chain adds every group": (
         array_row.ArrayRow, processing_array,
-        "& (drain.group == self.row.group)", "",
+        "& (drain.group == own.group)", "",
         "groups, segments of which the last is short"),
     "padding begins a row too late": (
         ifmap_reader.IfmapReader, ifmap_loader,
