@@ -36,7 +36,8 @@ class PipelinedMultiplier(wiring.Component):
         m.d.sync += [
             activation.eq(self.activation),
             weight.eq(self.weight),
-            product.eq(activation * weight),
+            # To a simulator with four states, 0 times a weight that was never read is unknown.
+            product.eq(Mux(activation == 0, 0, activation * weight)),
         ]
         m.d.comb += self.o.eq(product)
 
