@@ -18,7 +18,7 @@ from oarlock.gen.cli import main
 from oarlock.gen.config import load_config
 
 
-NAME = "ulx3s-25f"
+NAME = "orangecrab-25f"
 
 #: Writes a report with the frequency of the seed.
 NEXTPNR = """
@@ -62,7 +62,7 @@ def test_a_build_that_meets_its_clock(tools: Path, tmp_path: Path,
     out = tmp_path / "out"
     assert run(tools, out, [60.01]) == 0
     shown = capsys.readouterr()
-    assert "Synthesising ulx3s-25f" in shown.err and "Routing (seed 1)" in shown.err
+    assert "Synthesising orangecrab-25f" in shown.err and "Routing (seed 1)" in shown.err
     assert f"{out / NAME}.bit" in shown.out
     assert (out / f"{NAME}.bit").read_text() == "packed routed 1"
     report = json.loads((out / "build.json").read_text())
@@ -97,8 +97,8 @@ def test_a_missed_clock_says_by_how_much(tools: Path, tmp_path: Path,
     assert run(tools, out, [60.0]) == 0
     assert run(tools, out, [57.0]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == ("oarlock: ulx3s-25f: the clock was missed by 5.0 %: 57.00 MHz of 60.00 MHz at "
-                    "best of 1 seed(s); try more with --seeds")
+    assert line == ("oarlock: orangecrab-25f: the clock was missed by 5.0 %: 57.00 MHz of 60.00 MHz "
+                    "at best of 1 seed(s); try more with --seeds")
     # Not even the bitstream of the build before is left.
     assert not (out / f"{NAME}.bit").exists()
     assert json.loads((out / "build.json").read_text())["met"] is False
