@@ -97,8 +97,8 @@ def test_a_missed_clock_says_by_how_much(tools: Path, tmp_path: Path,
     assert run(tools, out, [60.0]) == 0
     assert run(tools, out, [57.0]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == ("oarlock: orangecrab-25f: the clock was missed by 5.0 %: 57.00 MHz of 60.00 MHz "
-                    "at best of 1 seed(s); try more with --seeds")
+    assert line == ("oarlock: orangecrab-25f: the clock was missed by 5.0 %: 57.00 MHz of 60.00 "
+                    "MHz at best of 1 seed(s); try more with --seeds")
     # Not even the bitstream of the build before is left.
     assert not (out / f"{NAME}.bit").exists()
     assert json.loads((out / "build.json").read_text())["met"] is False
