@@ -119,6 +119,15 @@ class Microprogram:
         """Load the accumulator."""
         self.op("load", x, acc=True, **options)
 
+    def load_number(self, value, **options):
+        """Load a number of up to 32 bits; ``options`` are of the instruction that completes it."""
+        options = {"acc": True} | options
+        if value >> 16:
+            self.load(high(value >> 16))
+            self.op("add", value & 0xFFFF, **options)
+        else:
+            self.op("load", value, **options)
+
     def keep(self, register, **options):
         """Write the accumulator to a register."""
         self.op("add", 0, to=register, **options)
@@ -154,6 +163,14 @@ class Microprogram:
             self.instructions.append(moved)
         elif fill:
             self.nop()
+
+    def repeat(self, label, register, **options):
+        """Append the end of a loop: count a register down, and branch unless it is 0 now.
+
+        ``options`` are those of :meth:`branch`.
+        """
+        self.op("decrement", register, to=register, acc=True)
+        self.branch(label, "not zero", **options)
 
     def _movable(self):
         """Return whether the last instruction may as well be executed behind a branch."""

@@ -4,7 +4,7 @@ from . import isa
 from .byte_memory import ByteMemory
 from .isa import Memory, Opcode, Status
 from .micro_assembler import Microprogram, high, memory
-from .micro_convolution import convolution, load_number
+from .micro_convolution import convolution
 from .micro_scale import prepare_scale
 from .micro_vector import vector
 from .micro_word import Flag, Source, Strobe, Wait
@@ -74,6 +74,13 @@ def _answer(opcode, status=Status.OK):
     return high(isa.RESPONSE_SYNC << 8 | opcode << 4 | status)
 
 
+def _fail(p, status, label, register="status"):
+    """Append a branch that takes along what went wrong, where an answer has its status."""
+    p.load(high(status))
+    p.branch(label, fill=False)
+    p.keep(register)
+
+
 def _start(p, config):
     """Zero the sums; what was under way when the reset came may have left some."""
     p.nop()
@@ -128,11 +135,7 @@ def _info(p, config):
     p.op("add", len(isa.INFO_FIELDS), do=Strobe.ANSWER)
     *fields, last = (config.info()[name] for name in isa.INFO_FIELDS)
     for value in fields:
-        if value >> 16:
-            p.load(high(value >> 16))
-            p.op("add", value & 0xFFFF, do=Strobe.ANSWER)
-        else:
-            p.op("load", value, do=Strobe.ANSWER)
+        p.load_number(value, acc=False, do=Strobe.ANSWER)
     p.op("load", last, do=Strobe.ANSWER_LAST)
     p.branch("command")
 
@@ -171,7 +174,7 @@ def _transfers(p, config, where):
         """Go on at "bounds" with the memory's ``base``, ``size`` and unit of addresses."""
         size, bytes_an_address = where.sizes[memory], {"bytes": 1, "words": 4, "entries": 12}[unit]
         if base is not None:
-            load_number(p, base)
+            p.load_number(base)
             p.keep("base")
         p.load(size, to="size")
         p.load_label(f"address in {unit}", to="unit")
@@ -184,9 +187,7 @@ def _transfers(p, config, where):
     for number in Memory:
         p.branch(f"locate {number}", "zero", fill=False)
         p.op("subtract", high(1), acc=True)
-    p.load(high(Status.BAD_MEMORY))
-    p.branch("drop", fill=False)
-    p.keep("status")
+    _fail(p, Status.BAD_MEMORY, "drop")
 
     p.label("locate 0")
     p.load("coded")
@@ -211,7 +212,7 @@ def _transfers(p, config, where):
     p.label("locate 3")
     # The upper byte of an address is the block of rows, of which there is one; so a larger address
     # is out of range. One column takes the data.
-    load_number(p, where.filter)
+    p.load_number(where.filter)
     p.keep("base")
     p.load("head")
     p.op("and", 0xFFFF, acc=True)
@@ -266,13 +267,9 @@ def _transfers(p, config, where):
     p.branch("in range", "not flag", fill=False)
     p.load("base")
     p.label("out of range")
-    p.load(high(Status.BAD_ADDRESS))
-    p.branch("refused", fill=False)
-    p.keep("status")
+    _fail(p, Status.BAD_ADDRESS, "refused")
     p.label("no codec")
-    p.load(high(Status.BAD_CODE))
-    p.branch("refused", fill=False)
-    p.keep("status")
+    _fail(p, Status.BAD_CODE, "refused")
 
     p.label("in range")
     p.op("add", "pointer", to="pointer")
@@ -288,8 +285,7 @@ def _transfers(p, config, where):
     p.label("write word")
     p.load(Source.LINK, do=Strobe.TAKE)
     p.op("load", "pointer", do=Strobe.STORE)
-    p.op("decrement", "count", to="count", acc=True)
-    p.branch("write word", "not zero", fill=False)
+    p.repeat("write word", "count", fill=False)
     p.op("advance", "pointer", to="pointer")
     p.label("written")
     p.load(_answer(Opcode.WRITE), do=Strobe.ANSWER_LAST)
@@ -304,8 +300,7 @@ def _transfers(p, config, where):
     p.branch("answer status", "zero")
     p.label("drop word")
     p.op("load", Source.LINK, do=Strobe.TAKE)
-    p.op("decrement", "count", to="count", acc=True)
-    p.branch("drop word", "not zero")
+    p.repeat("drop word", "count")
     p.label("answer status")
     p.load(_answer(0))
     p.branch("refuse", fill=False)
@@ -316,9 +311,7 @@ def _transfers(p, config, where):
     p.branch("locate 0", "zero", fill=False)
     p.op("subtract", high(Memory.PROGRAM), acc=True)
     p.branch("locate 1", "zero")
-    p.load(high(Status.BAD_MEMORY))
-    p.branch("answer status", fill=False)
-    p.keep("status")
+    _fail(p, Status.BAD_MEMORY, "answer status")
 
     p.label("send")
     p.load("count")
@@ -361,9 +354,7 @@ def _run(p, config, where):
     p.branch("convolution", "zero", fill=False)
     p.op("add", isa.DescriptorKind.SYSTOLIC - isa.DescriptorKind.VECTOR, acc=True)
     p.branch("vector", "zero")
-    p.load(high(Status.BAD_DESCRIPTOR))
-    p.branch("command", fill=False)
-    p.keep("fault")
+    _fail(p, Status.BAD_DESCRIPTOR, "command", "fault")
 
     # The profile: the cycle in which it ended, in its word.
     done = isa.field_positions(isa.SYSTOLIC_FIELDS)["done_cycle"][0] // 8
@@ -382,7 +373,6 @@ def _run(p, config, where):
     p.load(Source.TIMER, to="done")
     p.op("load", "profile", do=Strobe.STORE)
     p.step(DESCRIPTOR, "length")
-    p.op("decrement", RUNS_LEFT, to=RUNS_LEFT, acc=True)
-    p.branch("next descriptor", "not zero")
+    p.repeat("next descriptor", RUNS_LEFT)
     p.label("run end")
     p.branch("command")

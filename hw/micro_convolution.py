@@ -1,12 +1,12 @@
 """The microprogram of SYSTOLIC descriptors."""
 
 from . import isa
-from .micro_assembler import high, memory
+from .micro_assembler import memory
 from .micro_scale import clamp, read_rule, scale, second_pass
 from .micro_word import Flag, Source, Strobe, Wait, When
 
 
-__all__ = ["convolution", "load_number", "read_fields"]
+__all__ = ["convolution", "read_fields"]
 
 #: Fields that are read into registers of their names.
 FIELDS = (
@@ -96,11 +96,11 @@ def convolution(p, where):
     p.label("y end")
     p.step("address y", "y_stride")
     p.op("increment", "row y", to="row y")
-    _again(p, "y")
+    p.repeat("y", "left y")
     p.label("c end")
     p.step("address c", "c_step")
     p.step("column c", "column step c")
-    _again(p, "c")
+    p.repeat("c", "left c")
 
     p.label("window end")
     p.load("hold")
@@ -110,22 +110,22 @@ def convolution(p, where):
     p.step("address q_tile", "q_tile_step")
     p.step("column q_tile", "q_tile_step")
     p.step("output q_tile", "out_q_tile_step")
-    _again(p, "q_tile")
+    p.repeat("q_tile", "left q_tile")
     p.label("p_tile end")
     p.step("address p_tile", "p_tile_step")
     p.step("row p_tile", "p_tile_rows")
     p.step("output p_tile", "out_p_tile_step")
-    _again(p, "p_tile")
+    p.repeat("p_tile", "left p_tile")
     p.label("block end")
     p.copy("entry", "entry block")
     p.step("parameter block", "parameter block step")
     p.step("output block", "out_block_step")
-    _again(p, "block")
+    p.repeat("block", "left block")
     p.label("tile end")
     p.step("address tile", "tile_step")
     p.step("parameter tile", "parameter tile step")
     p.step("output tile", "out_tile_step")
-    _again(p, "tile")
+    p.repeat("tile", "left tile")
     p.label("convolution end")
     p.branch("convolution done")
 
@@ -162,25 +162,16 @@ def _read_descriptor(p, where):
     p.keep("in_base")
     # Entries are words, parameters three; out_block_step stays the channels that it is.
     _multiply(p, "filter_base", 4)
-    load_number(p, where.filter)
+    p.load_number(where.filter)
     p.op("add", "filter_base", acc=True)
     p.keep("entry block")
     p.copy("out_block_step", "parameter block step")
     p.copy("out_tile_step", "parameter tile step")
     for name in ("parameter_base", "parameter block step", "parameter tile step"):
         _multiply(p, name, 12)
-    load_number(p, where.parameters)
+    p.load_number(where.parameters)
     p.op("add", "parameter_base", acc=True)
     p.keep("parameter_base")
-
-
-def load_number(p, value):
-    """Append the loading of a number of up to 32 bits."""
-    if value >> 16:
-        p.load(high(value >> 16))
-        p.op("add", value & 0xFFFF, acc=True)
-    else:
-        p.load(value)
 
 
 def _multiply(p, name, factor):
@@ -220,12 +211,6 @@ def _choose(p, axis, tile):
     p.label(f"{axis} count known")
 
 
-def _again(p, loop):
-    """Append the end of a loop."""
-    p.op("decrement", f"left {loop}", to=f"left {loop}", acc=True)
-    p.branch(loop, "not zero")
-
-
 def _waves(p, where):
     """Append the loop over x: each iteration a wave, that is four columns' weights, then rows."""
     p.label("x")
@@ -250,14 +235,13 @@ def _waves(p, where):
     p.label("row sent")
     p.step("address p", "p_step")
     p.step("row p", "p_rows")
-    p.op("decrement", "left p", to="left p", acc=True)
-    p.branch("p", "not zero", fill=False)
+    p.repeat("p", "left p", fill=False)
     p.load("row p")
     p.label("rows sent")
 
     p.step("address x", "x_stride")
     p.step("column x", "x_stride")
-    _again(p, "x")
+    p.repeat("x", "left x")
 
 
 def _drain(p):
@@ -306,7 +290,7 @@ def _drain(p):
         _values(p, name)
     p.label("column end")
     p.op("increment", "output column", to="output column")
-    _again(p, "column")
+    p.repeat("column", "left column")
 
 
 def _values(p, rule):
@@ -346,8 +330,7 @@ def _values(p, rule):
     p.label(f"row end {rule}")
     p.step("output p", "out_p_step", do=Strobe.ADDRESS)
     p.copy("q count", "left q")
-    p.op("decrement", "left p", to="left p", acc=True)
-    p.branch(f"row {rule}", "not zero")
+    p.repeat(f"row {rule}", "left p")
     p.label(f"values end {rule}")
     if rule == "single":
         p.branch("column end")

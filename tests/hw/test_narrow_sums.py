@@ -32,7 +32,8 @@ def run(dataflow, narrower):
     network, x = layer_at_its_limits()
     layer = network.layers[0]
     config = ArrayConfig(
-        rows=2, cols=2, filter_depth=256, accumulator_depth=4, word_bytes=4, buffer_bytes=2048,
+        # One row: a row-stationary PE holds the whole sum, and not a share of it.
+        rows=1, cols=2, filter_depth=256, accumulator_depth=4, word_bytes=4, buffer_bytes=2048,
         lanes=2, parameter_depth=64, program_depth=512, dataflow=dataflow,
         psum_width=sum_bits(layer, network.tensors) - narrower)
     mapping = dataflow_of(config).search(conv_shape(layer, network.tensors), config)[0]
