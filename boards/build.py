@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +162,12 @@ def twins(family: str, verilog: str) -> dict[str, str]:
     """Return modules of the accelerator's Verilog as they are made of a family's own blocks."""
     folder = Path(__file__).parent / family
     return {f"{module}.v": (folder / f"{module}.v").read_text(encoding="utf-8")
-            for module in FAMILIES[family].modules
-            if re.search(rf"^module {module}\(", verilog, re.MULTILINE)}
+            for module in _contained(FAMILIES[family].modules, verilog)}
+
+
+def _contained(modules: Iterable[str], verilog: str) -> list[str]:
+    """Return those of the modules that the Verilog has."""
+    return [name for name in modules if re.search(rf"^module {name}\(", verilog, re.MULTILINE)]
 
 
 def read_commands(family: str, verilog: str) -> list[str]:
@@ -176,7 +180,7 @@ def read_commands(family: str, verilog: str) -> list[str]:
 
 def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
     """Make the netlist; a design with combinational loops or two drivers of a wire is refused."""
-    rows = [name for name in ROWS if re.search(rf"^module {name}\(", verilog, re.MULTILINE)]
+    rows = _contained(ROWS, verilog)
     script = [
         *read_commands(family, verilog),
         f"read_rtlil {NAME}.il",

@@ -57,6 +57,5 @@ def folded_bias(layer: Layer, zero_point: int) -> np.ndarray:
     int32 array (m,)
     """
     assert layer.weights is not None and layer.bias is not None
-    axes = (0, 1) if layer.op == "depthwise_conv" else tuple(range(1, layer.weights.ndim))
-    sums = layer.weights.sum(axis=axes, dtype=np.int64)
+    sums = layer.weights.sum(axis=layer.term_axes, dtype=np.int64)
     return (layer.bias.astype(np.int64) - zero_point * sums).astype(np.uint32).view(np.int32)

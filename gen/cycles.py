@@ -83,7 +83,7 @@ def conv_cycles(fields: Mapping[str, int], config: ArrayConfig) -> ConvTiming:
     chain = ArrayRow.CHAIN_LATENCY + config.rows - 1
     copy = fields["run_full"] * fields["beat_count"]
 
-    load_end = 1              # first cycle in which the loader may send the next pass
+    load_end = 2              # first cycle in which the loader may send the next pass
     mac_end = 1               # likewise for MACs
     in_use = 0                # ring entries taken by the passes sent so far, less those released
     released: list[tuple[int, int]] = []   # (first cycle in which they are free, entries)

@@ -93,6 +93,12 @@ class Layer:
     activation: tuple[int, int] = (-128, 127)
     beta: float = 1.0
 
+    @property
+    def term_axes(self) -> tuple[int, ...]:
+        """Axes of ``weights`` along which the terms of one output channel's sum lie."""
+        assert self.weights is not None
+        return (0, 1) if self.op == "depthwise_conv" else tuple(range(1, self.weights.ndim))
+
     def macs(self, tensors: dict[str, Tensor]) -> int:
         """Multiply-accumulates of one inference, padding included; 0 for layers without weights."""
         if self.weights is None:

@@ -124,7 +124,7 @@ def report(found: Mapping[str, Any], command: str) -> str:
 
     ``command`` made it, and stands in it.
     """
-    arrays = found["arrays"]
+    arrays, costs = found["arrays"], per_pe(found)
     names = [f"{array['rows']}×{array['cols']}" for array in arrays]
     networks = [[array["networks"][index] for array in arrays]
                 for index in range(len(arrays[0]["networks"]))]
@@ -156,8 +156,7 @@ def report(found: Mapping[str, Any], command: str) -> str:
         "fixed part falls below.", "",
         *table(
             ["a PE's share", *names],
-            ([name, *(f"{row[name]:.2f}" for row in per_pe(found))]
-             for name in per_pe(found)[0])),
+            ([name, *(f"{row[name]:.2f}" for row in costs)] for name in costs[0])),
         "Compiling networks, which includes the search for mappings:", "",
         *table(
             ["network", "layers", *(f"{name}, s" for name in names),

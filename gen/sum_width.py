@@ -25,12 +25,11 @@ def sum_bits(layer: Layer, tensors: dict[str, Tensor]) -> int:
     """
     assert layer.weights is not None
     weights = layer.weights.astype(np.int64)
-    axes = (0, 1) if layer.op == "depthwise_conv" else tuple(range(1, weights.ndim))
     zero_point = tensors[layer.inputs[0]].zero_point
     ends = weights * (-128 - zero_point), weights * (127 - zero_point)
     # Padding takes terms away, too.
-    highest = int(np.maximum(*ends).sum(axis=axes).max(initial=0))
-    lowest = int(np.minimum(*ends).sum(axis=axes).min(initial=0))
+    highest = int(np.maximum(*ends).sum(axis=layer.term_axes).max(initial=0))
+    lowest = int(np.minimum(*ends).sum(axis=layer.term_axes).min(initial=0))
     return 1 + max(highest.bit_length(), (-lowest - 1).bit_length() if lowest else 0)
 
 

@@ -91,26 +91,30 @@ class IfmapLoader(wiring.Component):
                 "tag": (8, ["y", "block", "q_block"]),
                 "left": (signed(18), ["t", "block", "c_chunk", "tile"]),
             },
-            alternatives=["t", "y", "x"])
+            alternatives=["t", "y", "x"], ahead=True)
 
         # A window slides only if it stays in the scratchpad, that is, if the step is one pass.
         one_pass  = Signal()
         whole     = Signal()
         last_c    = nest.last_c_chunk
         # The descriptor holds before the first beat, so what it implies can be a register.
-        m.d.sync += one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1))
+        begins = Signal()
+        m.d.sync += [
+            one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1)),
+            begins.eq(self.start),
+        ]
         m.d.comb += [
             whole.eq(nest.first_q | ~one_pass),
             nest.start.eq(self.start),
             nest.count_t.eq(conv.t_count),
             nest.other_t.eq(conv.t_count_last),
-            nest.choose_t.eq(last_c),
+            nest.choose_t.eq(nest.next_last_c_chunk),
             nest.count_y.eq(conv.y_count),
             nest.other_y.eq(conv.y_count_last),
-            nest.choose_y.eq(nest.last_strip),
+            nest.choose_y.eq(nest.next_last_strip),
             nest.count_x.eq(conv.x_next),
             nest.other_x.eq(conv.x_first),
-            nest.choose_x.eq(whole),
+            nest.choose_x.eq(nest.next_first_q | ~one_pass),
             nest.count_block.eq(conv.block_count),
             nest.count_q_block.eq(conv.q_block_count),
             nest.count_c_chunk.eq(conv.c_chunks),
@@ -165,7 +169,7 @@ class IfmapLoader(wiring.Component):
         # Whether a pass fits, for each of the kinds of pass: which one is next is known too late.
         def fits(count, name):
             result = Signal(name=f"fits_{name}", init=1)
-            with m.If(self.start):
+            with m.If(begins):
                 # Nothing is in use, and a pass that did not fit at all would wait for ever.
                 m.d.sync += result.eq(1)
             with m.Else():
@@ -193,7 +197,7 @@ class IfmapLoader(wiring.Component):
                 with m.If(last_c & nest.last_r_chunk & nest.last_q & nest.last_strip
                           & nest.last_tile):
                     m.d.sync += self.busy.eq(0)
-        with m.If(self.start):
+        with m.If(begins):
             m.d.sync += self.busy.eq(1)
 
         # Addresses to activations. Bytes to the edges of the image: of the first column, and of

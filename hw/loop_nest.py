@@ -21,6 +21,10 @@ class LoopNest(wiring.Component):
     is chosen from two), counted down rather than compared: they decide everything else in the cycle
     in which they are seen.
 
+    A nest of many loops may count ``ahead``: while an iteration is seen, the counters stand at the
+    next one, and registers hold what an advance will move. So neither an output nor what an
+    advance does is more than a few gates behind a register.
+
     Parameters
     ----------
     loops : dict of :class:`str` to :class:`int`
@@ -31,11 +35,14 @@ class LoopNest(wiring.Component):
         Loops whose index is wanted.
     alternatives : collection of :class:`str`
         Loops that have a second count.
+    ahead : :class:`bool`
+        Count ahead.
 
     Members
     -------
     start : ``In(1)``
-        Go to the first iteration; origins are sampled. Wins over ``advance``.
+        Go to the first iteration; origins are sampled. Wins over ``advance``. The iteration is seen
+        from the next cycle on; if ``ahead``, from the one after, and in the next ``advance`` is 0.
     advance : ``In(1)``
         Go to the next iteration; after the last one the nest starts over, with the old origins.
     count_<loop> : ``In``
@@ -43,25 +50,31 @@ class LoopNest(wiring.Component):
     other_<loop>, choose_<loop> : ``In``, ``In(1)``
         Of the loops in ``alternatives``: ``other`` counts instead of ``count`` while ``choose`` is
         set. ``choose`` may change with the indices of outer loops, not within an iteration of them.
+        If ``ahead``, it is that of the iteration which ``next_first`` and ``next_last`` tell about.
     step_<quantity>_<loop> : ``In``
         What one iteration adds.
     origin_<quantity> : ``In``
     value_<quantity> : ``Out``
     first_<loop>, last_<loop> : ``Out(1)``
         The loop is at its first, its last iteration.
+    next_first_<loop>, next_last_<loop> : ``Out(1)``
+        If ``ahead``: likewise, in the next iteration.
     index_<loop> : ``Out``
         Of the loops in ``indexed``.
     """
 
-    def __init__(self, *, loops, quantities, indexed=(), alternatives=()):
+    def __init__(self, *, loops, quantities, indexed=(), alternatives=(), ahead=False):
         self.loops = dict(loops)
         self.quantities = dict(quantities)
         self.indexed = tuple(indexed)
         self.alternatives = tuple(alternatives)
+        self.ahead = ahead
 
         members = {"start": In(1), "advance": In(1)}
         for loop, width in self.loops.items():
             members |= {f"count_{loop}": In(width), f"first_{loop}": Out(1), f"last_{loop}": Out(1)}
+            if ahead:
+                members |= {f"next_first_{loop}": Out(1), f"next_last_{loop}": Out(1)}
         for loop in self._known(self.indexed):
             members |= {f"index_{loop}": Out(self.loops[loop])}
         for loop in self._known(self.alternatives):
@@ -81,29 +94,54 @@ class LoopNest(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
+        # The iteration that is seen may be one behind that of the counters.
+        counts = Signal()
+        m.d.comb += counts.eq(self.advance)
+        if self.ahead:
+            begins = Signal()
+            m.d.sync += begins.eq(self.start)
+            m.d.comb += counts.eq(self.advance | begins)
+
+        def seen(value, name):
+            if not self.ahead:
+                return value
+            held = Signal.like(value, name=f"seen_{name}")
+            with m.If(counts):
+                m.d.sync += held.eq(value)
+            return held
+
         # carry[n]: every loop inside loop n is at its last iteration, so an advance moves loop n or
         # one outside.
         carry, steps, inner_last = {}, {}, C(1, 1)
         for loop in self.loops:
-            last = getattr(self, f"last_{loop}")
-            carry[loop] = Signal(name=f"carry_{loop}")
-            steps[loop] = Signal(name=f"steps_{loop}")
-            m.d.comb += [
-                carry[loop].eq(inner_last),
-                steps[loop].eq(inner_last & ~last),
-            ]
+            carries = Signal(name=f"carry_{loop}")
+            m.d.comb += carries.eq(inner_last)
+            first, last, index = self._elaborate_loop(m, loop, counts & carries)
+            carry[loop] = seen(carries, f"carry_{loop}")
+            steps[loop] = seen(carries & ~last, f"steps_{loop}")
             inner_last = inner_last & last
-            moves = self.advance & carry[loop]
-            self._elaborate_loop(m, loop, moves)
+            m.d.comb += [
+                getattr(self, f"first_{loop}").eq(seen(first, f"first_{loop}")),
+                getattr(self, f"last_{loop}").eq(seen(last, f"last_{loop}")),
+            ]
+            if self.ahead:
+                m.d.comb += [
+                    getattr(self, f"next_first_{loop}").eq(first),
+                    getattr(self, f"next_last_{loop}").eq(last),
+                ]
+            if index is not None:
+                m.d.comb += getattr(self, f"index_{loop}").eq(seen(index, f"index_{loop}"))
+        # After the very last iteration all start over.
+        wraps = seen(inner_last, "wraps")
 
         for name, (shape, with_loops) in self.quantities.items():
-            self._elaborate_quantity(m, name, shape, with_loops, carry, steps)
+            self._elaborate_quantity(m, name, shape, with_loops, carry, steps, wraps)
 
         return m
 
     def _elaborate_loop(self, m, loop, moves):
-        """Count a loop."""
-        first, last = getattr(self, f"first_{loop}"), getattr(self, f"last_{loop}")
+        """Count a loop; return whether it is at its first, its last, and at which iteration."""
+        first, last = Signal(name=f"{loop}_first"), Signal(name=f"{loop}_last")
         with m.If(self.start):
             m.d.sync += first.eq(1)
         with m.Elif(moves):
@@ -125,14 +163,16 @@ class LoopNest(wiring.Component):
             is_last = Mux(getattr(self, f"choose_{loop}"), other, is_last)
         m.d.comb += last.eq(is_last)
 
-        if loop in self.indexed:
-            index = getattr(self, f"index_{loop}")
-            with m.If(self.start):
-                m.d.sync += index.eq(0)
-            with m.Elif(moves):
-                m.d.sync += index.eq(Mux(last, 0, index + 1))
+        if loop not in self.indexed:
+            return first, last, None
+        index = Signal(self.loops[loop], name=f"{loop}_index")
+        with m.If(self.start):
+            m.d.sync += index.eq(0)
+        with m.Elif(moves):
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+        return first, last, index
 
-    def _elaborate_quantity(self, m, name, shape, with_loops, carry, steps):
+    def _elaborate_quantity(self, m, name, shape, with_loops, carry, steps, wraps):
         """Step a quantity: one loop steps, those inside it begin anew from there."""
         origin = Signal(shape, name=f"{name}_origin")
         with m.If(self.start):
@@ -153,8 +193,6 @@ class LoopNest(wiring.Component):
             enables.setdefault(id(outside), (outside, []))[1].append(steps[loop])
             if loop in here:
                 addends.append(gated(steps[loop], getattr(self, f"step_{name}_{loop}")))
-        # After the very last iteration all start over.
-        wraps = carry[next(reversed(self.loops))] & getattr(self, f"last_{list(self.loops)[-1]}")
         enables.setdefault(id(origin), (origin, []))[1].append(wraps)
         bases = [gated(reduce(or_, terms), value) for value, terms in enables.values()]
 

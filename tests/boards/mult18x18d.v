@@ -1,4 +1,4 @@
-// MULT18X18D as Yosys and boards/cells.py instantiate it: signedness from pins; operands and product
+// MULT18X18D as Yosys and boards/ecp5 instantiate it: signedness from pins; operands and product
 // registered or not, by CLK0 with CE0 and RST0. Yosys has models of all other cells of ECP5 that the
 // netlists contain, but of this one only the ports.
 `define BITS_18(x) {x``17, x``16, x``15, x``14, x``13, x``12, x``11, x``10, x``9, x``8, x``7, x``6, \

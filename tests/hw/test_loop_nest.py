@@ -37,8 +37,15 @@ def run(dut, drive, watch, *, cycles, rng, p_idle, restart_at=()):
         ctx.set(dut.start, 1)
         drive(ctx, first=True)
         await ctx.tick()
+        restart = dut.ahead
         ctx.set(dut.start, 0)
         for cycle in range(cycles):
+            if restart and dut.ahead:
+                # Nothing is seen yet, but counted.
+                ctx.set(dut.start, 0)
+                ctx.set(dut.advance, 0)
+                drive(ctx, first=True)
+                await ctx.tick()
             drive(ctx)
             restart, advance = cycle in restart_at, rng.random() >= p_idle
             ctx.set(dut.start, restart)
@@ -98,7 +105,8 @@ def counts_of(seed):
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("p_idle", [0, 0.5])
-def test_nested_loops(seed, p_idle):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_nested_loops(seed, p_idle, ahead):
     rng, counts = random.Random(seed), counts_of(seed)
     actual = [lambda *outer, count=count, other=other, choose=choose:
               other if choose(*outer) else count for count, other, choose in counts]
@@ -111,13 +119,13 @@ def test_nested_loops(seed, p_idle):
 
     alternatives = LOOPS if seed % 2 else ()
     dut = LoopNest(loops=LOOPS, quantities=QUANTITIES, indexed=["a", "c", "d"],
-                   alternatives=alternatives)
+                   alternatives=alternatives, ahead=ahead)
     position, checked = 0, 0
     # Once in the middle; starting over at the end comes by itself.
     restart_at = {len(expected) + len(expected) // 2}
 
     def drive(ctx, first=False):
-        indices = expected[position][0]
+        indices = expected[(position + (ahead and not first)) % len(expected)][0]
         for n, loop in enumerate(OUTER):
             count, other, choose = counts[n]
             ctx.set(getattr(dut, f"count_{loop}"), count)
@@ -134,11 +142,15 @@ def test_nested_loops(seed, p_idle):
     def watch(ctx, restart, advance):
         nonlocal position, checked
         indices, lasts, values = expected[position]
+        next_indices, next_lasts, _ = expected[(position + 1) % len(expected)]
         for n, loop in enumerate(OUTER):
             if loop in dut.indexed:
                 assert ctx.get(getattr(dut, f"index_{loop}")) == indices[n]
             assert ctx.get(getattr(dut, f"first_{loop}")) == (indices[n] == 0)
             assert ctx.get(getattr(dut, f"last_{loop}")) == lasts[n]
+            if ahead:
+                assert ctx.get(getattr(dut, f"next_first_{loop}")) == (next_indices[n] == 0)
+                assert ctx.get(getattr(dut, f"next_last_{loop}")) == next_lasts[n]
         for name, (shape, _) in QUANTITIES.items():
             assert ctx.get(getattr(dut, f"value_{name}")) == wrapped(values[name], shape)
         checked += 1
