@@ -214,7 +214,8 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [getattr(self, name).eq(getattr(distributor, name)) for name in write_ports(
             cols=self.cols, parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)]
 
-        # Whatever is on its way from a memory has a place in the FIFO.
+        # Whatever is on its way from a memory has a place in the FIFO. A word is chosen from many,
+        # and waits in a register for a cycle before it goes there.
         m.submodules.answers = answers = SyncFIFOBuffered(
             width=ANSWER.size, depth=ANSWER_DEPTH)
         m.d.comb += [
@@ -222,6 +223,7 @@ class CommandDecoder(wiring.Component):
             self.o.valid.eq(answers.r_rdy),
             answers.r_en.eq(self.o.ready),
         ]
+        chosen = Signal()
         requested = Signal()
         arrived   = Signal()
         in_flight = Signal(range(ANSWER_DEPTH + 1))
@@ -230,7 +232,7 @@ class CommandDecoder(wiring.Component):
             requested.eq((access.plain_read.valid & access.plain_read.ready)
                          | (self.program_read.valid & self.program_read.ready)),
             arrived.eq(access.plain_read_valid | self.program_read_valid),
-            room.eq(answers.level + in_flight != ANSWER_DEPTH),
+            room.eq(answers.level + in_flight + chosen != ANSWER_DEPTH),
         ]
         m.d.comb += distributor.advance.eq(requested)
         m.d.sync += in_flight.eq(in_flight + requested - arrived)
@@ -246,8 +248,7 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [
             response.opcode.eq(header.opcode),
             response.status.eq(status),
-            answers.w_en.eq(respond | extend | relay | arrived),
-            answers.w_data.eq(Cat(answer, ends)),
+            answers.w_en.eq(chosen),
             # An answer ends with its first word, the last of its fields, or, when no more of its
             # words are to be requested, with the last that was on its way.
             ends.eq(Mux(extend, index == last,
@@ -265,7 +266,13 @@ class CommandDecoder(wiring.Component):
             m.d.comb += answer.eq(self.host_read_data)
         with m.If(self.program_read_valid):
             m.d.comb += answer.eq(self.program_read_data)
-        m.d.sync += self.count_out.eq(answers.w_en & (header.opcode != Opcode.COUNTERS))
+        chooses = Signal()
+        m.d.comb += chooses.eq(respond | extend | relay | arrived)
+        m.d.sync += [
+            chosen.eq(chooses),
+            answers.w_data.eq(Cat(answer, ends)),
+            self.count_out.eq(chooses & (header.opcode != Opcode.COUNTERS)),
+        ]
 
         m.d.sync += [
             self.run_start.eq(0),
