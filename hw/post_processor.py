@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from . import isa
 from .delay import delay
 from .requantizer import Requantizer, scale_layout
+from .shared import instantiate
 
 
 __all__ = ["PostProcessor", "beat_layout", "result_layout"]
@@ -152,7 +153,7 @@ class PostProcessor(wiring.Component):
             ]
             m.d.sync += s1_kept.eq(read.data)
 
-            m.submodules[f"lane_{lane}"] = requantizer = Requantizer()
+            requantizer = instantiate(m, f"lane_{lane}", platform, Requantizer)
             m.d.comb += [
                 requantizer.acc.eq(s1_sums[lane]),
                 requantizer.rule.eq(s1_rule),

@@ -40,7 +40,7 @@ VERILATOR_FLAGS = (
 )
 #: Modules whose code is kept apart, once for all of their instances: twelve rows of PEs are too
 #: much code for a processor's instruction cache, one is not (docs/testing.md has the figures).
-APART = ("array_row",)
+APART = ("array_row", "requantizer")
 
 # Two of these libraries can be in one process: nothing of one may bind to the other.
 COMPILER_FLAGS = ("-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-w")
