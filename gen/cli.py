@@ -48,7 +48,9 @@ def run(
         metavar="X.npy")] = None,
     output: Annotated[Path | None, typer.Option(
         help="Where to write the outputs.", show_default=False, metavar="Y.npy")] = None,
-    preset: Preset = "ulx3s-85f",
+    preset: Annotated[str | None, typer.Option(
+        help="The accelerator; see: oarlock presets. Without: ulx3s-85f, or on a serial port what "
+             "the device says it is.", show_default=False)] = None,
     dataflow: Dataflow = None,
     target: Annotated[str, typer.Option(
         help="What to run on: sim, or serial:PORT[@BAUD].")] = "sim",
@@ -75,7 +77,8 @@ def run(
     with progress_bar(quiet=json_file is not None) as progress:
         result = run_model(
             model, inputs, preset=preset, rounding=rounding,  # type: ignore[arg-type]
-            target=target, timeout=timeout, waves=waves, config=config_of(preset, config, dataflow),
+            dataflow=dataflow, target=target, timeout=timeout, waves=waves,
+            config=config and config_of(preset, config, dataflow),
             skip_zeros=skip_zeros, progress=progress)
     if output is not None:
         import numpy as np

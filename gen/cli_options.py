@@ -42,11 +42,11 @@ Json = Annotated[Path | None, typer.Option(
     show_default=False, metavar="FILE")]
 
 
-def config_of(preset: str, file: Path | None, dataflow: str | None) -> ArrayConfig:
+def config_of(preset: str | None, file: Path | None, dataflow: str | None) -> ArrayConfig:
     """Return what a preset, a file and an option say."""
-    from .config import load_config
+    from .config import DEFAULT_PRESET, load_config
 
-    return load_config(preset, file=file,
+    return load_config(preset or DEFAULT_PRESET, file=file,
                        **({} if dataflow is None else {"dataflow": dataflow}))
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -211,7 +212,7 @@ class ArrayConfig:
 
 
 # Of 28 multipliers one a PE, four a lane; of 56 block RAMs one a PE, 24 for the global buffer. More
-# than 12 PEs and a lane do not route (docs/area.md). At 45 and 60 MHz PLL and baud rate are exact.
+# than 12 PEs and a lane do not route (docs/area.md). At 60 MHz PLL and baud rate are exact.
 _ECP5_25F = ArrayConfig(
     rows=3, cols=4, ifmap_depth=32, word_bytes=8, buffer_bytes=49152, lanes=1, parameter_depth=1024,
     program_depth=2048, run_length=False, clock_hz=60_000_000)
@@ -220,8 +221,7 @@ PRESETS: dict[str, ArrayConfig] = {
     "tiny": ArrayConfig(rows=4, cols=4, ifmap_depth=32, word_bytes=8, buffer_bytes=32768, lanes=2,
                         parameter_depth=1024, program_depth=2048, clock_hz=50_000_000),
     "ulx3s-85f": ArrayConfig(rows=12, cols=12, ifmap_depth=32),
-    # Speed grade 6: placed and routed for 60 MHz it reached 53.
-    "ulx3s-25f": replace(_ECP5_25F, clock_hz=45_000_000),
+    "ulx3s-25f": _ECP5_25F,
     "orangecrab-25f": _ECP5_25F,
     # All of four SPRAMs: 48 kB for activations, 64 kB for weights.
     "icebreaker": ArrayConfig(
@@ -230,6 +230,28 @@ PRESETS: dict[str, ArrayConfig] = {
         parameter_depth=704, program_depth=1984, zero_gating=False, counters=False,
         run_length=False, clock_hz=18_000_000),
 }
+
+
+#: What is meant where none is named.
+DEFAULT_PRESET = "ulx3s-85f"
+
+
+def preset_with_digest(digest: int) -> tuple[str, ArrayConfig]:
+    """Return name and configuration of the preset, of either dataflow, that a device says it has.
+
+    Raises
+    ------
+    ConfigError
+        If it has another.
+    """
+    for name, preset in PRESETS.items():
+        for dataflow in DATAFLOWS:
+            with suppress(ConfigError):  # Not every preset has both.
+                config = replace(preset, dataflow=dataflow)
+                if config.digest == digest:
+                    return name, config
+    raise ConfigError(f"the device has a configuration that is no preset's, {digest:016x}; say "
+                      f"with --preset and --config what it was built from")
 
 
 def load_config(preset: str, *, file: Path | None = None, **overrides: object) -> ArrayConfig:

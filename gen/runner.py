@@ -11,10 +11,10 @@ import numpy as np
 
 from ..sim.reference import Rounding
 from . import cache, interpret
-from .config import ArrayConfig, load_config
+from .config import DEFAULT_PRESET, ArrayConfig, load_config
 from .errors import OarlockError
 from .network import Layer, Network
-from .targets import open_target, parse_target
+from .targets import open_target, parse_target, preset_on
 
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class RunResult:
 
 
 def run_model(
-    path: str | Path, inputs: np.ndarray | None = None, *, preset: str = "ulx3s-85f",
+    path: str | Path, inputs: np.ndarray | None = None, *, preset: str | None = None,
     dataflow: str | None = None, rounding: Rounding = "single", target: str = "sim",
     timeout: float | None = None, waves: str | Path | None = None,
     config: ArrayConfig | None = None, profile: bool = False, skip_zeros: bool = False,
@@ -81,7 +81,8 @@ def run_model(
     inputs : array (N, ...), optional
         A batch of the model's inputs, in its own type. Random by default, one.
     preset, dataflow : :class:`str`
-        The accelerator, by name; ``dataflow`` replaces the preset's.
+        The accelerator, by name; ``dataflow`` replaces the preset's. Without either it is
+        :data:`~oarlock.gen.config.DEFAULT_PRESET`, or on a port what the device says it is.
     rounding : :data:`oarlock.sim.reference.Rounding`
         Rounding rule of requantizations.
     target : :class:`str`
@@ -112,8 +113,6 @@ def run_model(
     from .tflite_import import load
 
     progress = progress or cache.no_progress
-    if config is None:
-        config = load_config(preset, **({} if dataflow is None else {"dataflow": dataflow}))
     device = parse_target(target, timeout)
     _check_rounding(rounding)
     waves = None if waves is None else Path(waves)
@@ -122,6 +121,12 @@ def run_model(
                            f"not {str(waves)!r}")
     if waves is not None and device.port is not None:
         raise OarlockError("waves can only be written by the target sim")
+    if config is None and preset is None and dataflow is None and device.port is not None:
+        progress("Asking the device what it is", 0, 0)
+        preset, config = preset_on(device)
+    preset = preset or DEFAULT_PRESET
+    if config is None:
+        config = load_config(preset, **({} if dataflow is None else {"dataflow": dataflow}))
     if profile and not config.counters:
         raise OarlockError("the configuration leaves out the counters, which this needs")
     network = load(path)

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import cache
-from .config import ArrayConfig
+from .config import ArrayConfig, preset_with_digest
 from .errors import OarlockError
 
 
 if TYPE_CHECKING:
     from ..sw_driver.transport import Transport
 
-__all__ = ["Target", "open_target", "parse_target"]
+__all__ = ["Target", "open_target", "parse_target", "preset_on"]
 
 RULE = "target must be sim or serial:PORT[@BAUD]"
 
@@ -28,6 +28,12 @@ class Target:
     port: str | None = None
     baud: int | None = None
     timeout: float | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the driver is told of a port, beside its name."""
+        return {name: value for name, value in (("baud", self.baud), ("timeout", self.timeout))
+                if value is not None}
 
 
 def parse_target(text: str, timeout: float | None = None) -> Target:
@@ -49,6 +55,24 @@ def parse_target(text: str, timeout: float | None = None) -> Target:
     return Target(port=port, baud=int(baud) if baud else None, timeout=timeout)
 
 
+def preset_on(target: Target) -> tuple[str, ArrayConfig]:
+    """Ask the device on a port what it is; return the preset that it was built from.
+
+    Raises
+    ------
+    ConfigError
+        If it was built from none.
+    DriverError
+        If the port can't be had or no device answers.
+    """
+    from ..sw_driver.ports import probe
+    from ..sw_driver.serial_transport import TIMEOUT
+
+    assert target.port is not None
+    info = probe(target.port, **{"timeout": TIMEOUT} | target.options)
+    return preset_with_digest(info["digest_high"] << 32 | info["digest_low"])
+
+
 @contextmanager
 def open_target(target: Target, config: ArrayConfig, *, waves: Path | None = None,
                 progress: cache.Progress = cache.no_progress,
@@ -61,10 +85,7 @@ def open_target(target: Target, config: ArrayConfig, *, waves: Path | None = Non
     if target.port is not None:
         from ..sw_driver.serial_transport import SerialTransport
 
-        options = {name: value for name, value in (("baud", target.baud),
-                                                   ("timeout", target.timeout))
-                   if value is not None}
-        port = SerialTransport(target.port, **options)  # type: ignore[arg-type]
+        port = SerialTransport(target.port, **target.options)
 
         def tell_words(call: Callable[[int], None] | None) -> None:
             port.progress = call

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from oarlock.gen.cli import main
-from oarlock.gen.config import DATAFLOWS, PRESETS, ArrayConfig, load_config
+from oarlock.gen.config import DATAFLOWS, PRESETS, ArrayConfig, load_config, preset_with_digest
 from oarlock.gen.errors import ConfigError
 from oarlock.hw import isa
 
@@ -120,3 +120,13 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
                  str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == "oarlock: rows must be 1 to 16, not 0\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_preset_is_known_by_its_digest() -> None:
+    for preset in PRESETS.values():
+        name, found = preset_with_digest(preset.digest)
+        assert found == PRESETS[name] and found.digest == preset.digest
+    other = load_config("tiny", dataflow="weight-stationary")
+    assert preset_with_digest(other.digest) == ("tiny", other)
+    with pytest.raises(ConfigError, match=r"no preset's, 0123456789abcdef; say with --preset and"):
+        preset_with_digest(0x0123456789ABCDEF)

@@ -77,7 +77,8 @@ def run(port: Path, small: Path, *more: str) -> Sequence[str]:
 @pytest.mark.parametrize("config", CONFIGS, indirect=True)
 def test_a_network_larger_than_the_chip(
         emulator: tuple[subprocess.Popen[str], Path], config: ArrayConfig, small: Path,
-        tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        tmp_path: Path, capfd: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
     _, port = emulator
     x, report = tmp_path / "x.npy", tmp_path / "report.json"
     np.save(x, np.random.default_rng(1).integers(-128, 128, (2, 8, 8, 1), np.int8))
@@ -97,9 +98,17 @@ def test_a_network_larger_than_the_chip(
             assert by_serial[key] == simulated[key]
         assert by_serial["cycles"] > simulated["cycles"]
 
-    # In the same session of the shell: a device of another configuration, told by name.
+    # In the same session of the shell: a device of another configuration, told by name, and one
+    # that is no preset's.
+    assert cli.main(["run", DIGITS, "--target", f"serial:{port}"]) == 2
+    assert (f"no preset's, {config.digest:016x}; say with --preset and --config"
+            in capfd.readouterr().err.splitlines()[-1])
     assert cli.main(["run", DIGITS, "--preset", "tiny", "--target", f"serial:{port}"]) == 2
     assert "Device has the configuration" in capfd.readouterr().err
+    monkeypatch.setitem(PRESETS, "mine", config)
+    assert cli.main(["run", DIGITS, "--target", f"serial:{port}", *arguments[-2:]]) == 0
+    found = json.loads(report.read_text())
+    assert found["bit_exact"] and found["preset"] == "mine"
     assert probe(str(port)) == config.info()
     assert cli.main(["devices", "--probe", "--json", "-", "--port", str(port)]) == 0
     device, = json.loads(capfd.readouterr().out)
