@@ -3,6 +3,7 @@
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import isa
@@ -16,7 +17,9 @@ __all__ = ["Collector"]
 class Collector(wiring.Component):
     """Transpose: columns deliver a byte each at a time, the buffer takes words of one column.
 
-    While one segment fills, the one before is written, one column a cycle.
+    While one segment fills, the one before is written, one column a cycle. Of a beat all bytes have
+    the same place in the words of their columns, so there is a memory for each place: an FPGA has
+    LUTs for those, where registers would need a multiplexer of all columns as well.
 
     Parameters
     ----------
@@ -33,9 +36,9 @@ class Collector(wiring.Component):
     job, job_valid : ``In``
         From :class:`DrainScheduler`, ahead of the segment's outputs.
     valid, values : ``In(1)``, ``In(signed(8)).array(lanes)``
-        Outputs of a beat; column ``n`` takes lane ``n % lanes`` if ``mask[n]``.
-    mask, index, last : ``In``
-        Columns of the beat, byte of the segment, last beat of the segment.
+        Outputs of a beat: lane ``n`` is that of column ``group * lanes + n``, if ``mask[n]``.
+    group, mask, index, last : ``In``
+        Which columns, which lanes; byte of the segment, last beat of the segment.
     busy : ``Out(1)``
         A job waits, or a segment is being written.
     write_enable, write_address, write_count, write_data : ``Out``
@@ -58,7 +61,8 @@ class Collector(wiring.Component):
             "job_valid": In(1),
             "valid": In(1),
             "values": In(signed(8)).array(lanes),
-            "mask": In(cols),
+            "group": In(range(self.groups(cols, lanes))),
+            "mask": In(lanes),
             "index": In(range(word_bytes)),
             "last": In(1),
             "busy": Out(1),
@@ -68,6 +72,11 @@ class Collector(wiring.Component):
             "write_data": Out(8).array(word_bytes),
         })
 
+    @staticmethod
+    def groups(cols, lanes):
+        """Return how many beats it takes to get a byte from every column."""
+        return -(-cols // lanes)
+
     def elaborate(self, platform):
         m = Module()
 
@@ -76,18 +85,22 @@ class Collector(wiring.Component):
         m.d.comb += [jobs.w_data.eq(self.job), jobs.w_en.eq(self.job_valid)]
 
         # Fill one side.
-        word   = data.ArrayLayout(8, self.word_bytes)
-        filled = [[Signal(word, name=f"filled_{side}_{n}", reset_less=True)
-                   for n in range(self.cols)] for side in range(2)]
-        side = Signal()
-        with m.If(self.valid):
-            for n in range(self.cols):
-                with m.If(self.mask[n]):
-                    for k in range(2):
-                        with m.If(side == k):
-                            m.d.sync += filled[k][n][self.index].eq(self.values[n % self.lanes])
-            with m.If(self.last):
-                m.d.sync += side.eq(~side)
+        side, group = Signal(), Signal(self.group.shape())
+        groups = self.groups(self.cols, self.lanes)
+        filled = []
+        for k in range(self.word_bytes):
+            m.submodules[f"place_{k}"] = place = Memory(
+                shape=data.ArrayLayout(8, self.lanes), depth=2 * groups, init=[])
+            write, read = place.write_port(granularity=1), place.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(Cat(side, self.group)),
+                Cat(write.data).eq(Cat(self.values)),
+                write.en.eq(self.mask & (self.valid & (self.index == k)).replicate(self.lanes)),
+                read.addr.eq(Cat(~side, group)),
+            ]
+            filled.append(read.data)
+        with m.If(self.valid & self.last):
+            m.d.sync += side.eq(~side)
 
         # Write the other.
         job      = Signal(self.job.shape(), reset_less=True)
@@ -95,6 +108,7 @@ class Collector(wiring.Component):
         column   = Signal(range(max(2, self.cols)))
         written  = Signal()  # beside the registered write, whether that has bytes or not
         finished = Signal()
+        last_lane = Signal()
         highest  = Signal.like(column)
         # The descriptor holds long before the first output.
         m.d.sync += highest.eq(self.flush_count - 1)
@@ -106,9 +120,10 @@ class Collector(wiring.Component):
             self.busy.eq(self.job_valid | jobs.r_rdy | writing | written),
         ]
         with m.If(starts):
-            m.d.sync += [job.eq(jobs.r_data), column.eq(0), writing.eq(1)]
+            m.d.sync += [job.eq(jobs.r_data), column.eq(0), group.eq(0), writing.eq(1)]
         with m.Elif(writing):
-            m.d.sync += [column.eq(column + 1), writing.eq(~finished)]
+            m.d.sync += [
+                column.eq(column + 1), group.eq(group + last_lane), writing.eq(~finished)]
 
         m.d.sync += [written.eq(writing), self.write_enable.eq(0)]
         with m.If(writing):
@@ -123,8 +138,9 @@ class Collector(wiring.Component):
                             self.write_count.eq(count),
                             self.write_address.eq(job.address + self.columns[n].out_offset),
                         ]
-                        for k in range(self.word_bytes):
-                            m.d.sync += self.write_data[k].eq(
-                                Mux(side, filled[0][n][k], filled[1][n][k]))
+                        m.d.sync += [
+                            self.write_data[k].eq(place[n % self.lanes])
+                            for k, place in enumerate(filled)]
+                        m.d.comb += last_lane.eq(n % self.lanes == self.lanes - 1)
 
         return m

@@ -37,7 +37,8 @@ class ConvEngine(Engine):
     def tag_shape(config):
         """Lay out what a beat takes along through post-processing."""
         return data.StructLayout({
-            "mask": config.cols, "index": range(config.word_bytes), "last": 1})
+            "group": range(Collector.groups(config.cols, config.lanes)), "mask": config.lanes,
+            "index": range(config.word_bytes), "last": 1})
 
     def elaborate(self, platform):
         m = Module()
@@ -158,16 +159,19 @@ class ConvEngine(Engine):
             self.post_i.zero_point.eq(conv.zero_point_out),
             self.post_i.low.eq(conv.low),
             self.post_i.high.eq(conv.high),
-            self.post_i.tag.mask.eq(beat.mask),
+            self.post_i.tag.group.eq(beat.lane_group),
             self.post_i.tag.index.eq(beat.index),
             self.post_i.tag.last.eq(beat.last),
         ]
         for lane in range(min(lanes, cols)):
             m.d.comb += self.post_i.sums[lane].eq(
                 select_group(m, beat.lane_group, held[lane::lanes], name=f"sum_{lane}"))
+            m.d.comb += self.post_i.tag.mask[lane].eq(
+                select_group(m, beat.lane_group, beat.mask[lane::lanes], name=f"mask_{lane}"))
         m.d.comb += [
             collector.valid.eq(self.post_o.valid),
             Cat(collector.values).eq(self.post_o.values),
+            collector.group.eq(self.post_o.tag.group),
             collector.mask.eq(self.post_o.tag.mask),
             collector.index.eq(self.post_o.tag.index),
             collector.last.eq(self.post_o.tag.last),

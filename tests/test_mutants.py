@@ -81,8 +81,10 @@ CONV_MUTANTS = {
         "less_a_word(whole_now)", "whole_now", "groups, segments of which the last is short"),
     "the collector writes the side that fills": (
         collector.Collector, conv_engine,
-        "Mux(side, filled[0][n][k], filled[1][n][k])",
-        "Mux(side, filled[1][n][k], filled[0][n][k])", "no gating"),
+        "Cat(~side, group)", "Cat(side, group)", "no gating"),
+    "the collector writes the columns of the first lanes again": (
+        collector.Collector, conv_engine,
+        "group.eq(group + last_lane)", "group.eq(0)", "swapped"),
     "rounding without its half": (
         requantizer.Requantizer, post_processor,
         "carry, mask, C(0, 1)", "carry, C(0, 33)", "one PE"),
