@@ -20,7 +20,7 @@ class Board:
     Parameters
     ----------
     name : :class:`str`
-        What users type; also the name of the preset.
+        What users type; also the name of the preset, unless ``preset`` is another.
     title : :class:`str`
         What is printed on the board.
     family : :class:`str`
@@ -39,6 +39,8 @@ class Board:
         The command that programs the board; ``{file}`` stands for the bitstream.
     usb : tuple of (:class:`int`, :class:`int`)
         Vendor and product that the programmer shows.
+    preset : :class:`str`, optional
+        Name of the accelerator on it.
     array : :class:`~oarlock.gen.config.ArrayConfig`, optional
         Another accelerator than the preset's.
     """
@@ -53,12 +55,18 @@ class Board:
     request: Callable[[Any], Any]
     flash: tuple[str, ...]
     usb: tuple[int, int]
+    preset: str = ""
     array: ArrayConfig | None = None
 
     @property
     def config(self) -> ArrayConfig:
         """The accelerator on it."""
-        return self.array or PRESETS[self.name]
+        return self.array or PRESETS[self.preset_name]
+
+    @property
+    def preset_name(self) -> str:
+        """The preset that it has, or that ``array`` was made from."""
+        return self.preset or self.name
 
     @property
     def clock_hz(self) -> int:

@@ -143,7 +143,7 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
             (work / packed).replace(bitstream)
 
     report = {
-        "board": board.name, "preset": board.name, "digest": f"{board.config.digest:016x}",
+        "board": board.name, "preset": board.preset_name, "digest": f"{board.config.digest:016x}",
         "clock_hz": board.clock_hz, "achieved_hz": best["achieved_hz"], "met": met,
         "baud": board.baud, "divisor": board.divisor,
         **{kind: best["cells"][kind] for kind in family.resources},

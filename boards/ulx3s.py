@@ -21,9 +21,9 @@ def _request(platform: Any) -> Pins:
         activity=platform.request("led", 1, dir="-"))
 
 
-def _ulx3s(size: str, platform: type) -> Board:
+def _ulx3s(size: str, platform: type, preset: str = "") -> Board:
     return Board(
-        name=f"ulx3s-{size}f", title=f"ULX3S {size.upper()}F", family="ecp5",
+        name=f"ulx3s-{size}f", preset=preset, title=f"ULX3S {size.upper()}F", family="ecp5",
         device=(f"--{size}k", "--package", "CABGA381", "--speed", "6"),
         input_hz=25_000_000, baud=3_000_000, platform=platform, request=_request,
         # The FPGA's memory, not the flash: a power cycle brings back what was there before.
@@ -32,4 +32,5 @@ def _ulx3s(size: str, platform: type) -> Board:
 
 #: nextpnr and Trellis know the 12F as the 25F under another IDCODE; see docs/adding-a-board.md.
 ULX3S_25F = _ulx3s("25", ULX3S_25F_Platform)
-ULX3S_85F = _ulx3s("85", ULX3S_85F_Platform)
+#: The flagship, which is the preset of the board's name, does not route; see docs/area.md.
+ULX3S_85F = _ulx3s("85", ULX3S_85F_Platform, "ulx3s-85f-8x8")

@@ -91,11 +91,10 @@ def emulate(
 
     if (board is None) == (preset is None):
         raise OarlockError("emulate needs either --board or --preset")
-    default_clock, default_baud = 60_000_000, 3_000_000
+    default_clock, default_baud, name = 60_000_000, 3_000_000, str(preset)
     if board is not None:
         found = board_named(board)
-        default_clock, default_baud = found.clock_hz, found.baud
-    name = board or str(preset)
+        default_clock, default_baud, name = found.clock_hz, found.baud, found.preset_name
     check_folder(link)
     with progress_bar() as progress:
         run_emulator(
@@ -126,7 +125,7 @@ def build(
 
     target = board_named(board)
     if config is not None or dataflow is not None:
-        target = replace(target, array=config_of(board, config, dataflow))
+        target = replace(target, array=config_of(target.preset_name, config, dataflow))
     folder = output or Path("build") / board
     with progress_bar() as progress:
         result = build_board(target, folder, seeds=seeds, progress=progress)

@@ -214,8 +214,8 @@ class CommandDecoder(wiring.Component):
         m.d.comb += [getattr(self, name).eq(getattr(distributor, name)) for name in write_ports(
             cols=self.cols, parameter_depth=self.parameter_depth, filter_depth=self.filter_depth)]
 
-        # Whatever is on its way from a memory has a place in the FIFO. A word is chosen from many,
-        # and waits in a register for a cycle before it goes there.
+        # A word is chosen from many, and waits in a register for a cycle before it goes into the
+        # FIFO. Whatever is on its way there, from a memory or to that register, has a place.
         m.submodules.answers = answers = SyncFIFOBuffered(
             width=ANSWER.size, depth=ANSWER_DEPTH)
         m.d.comb += [
@@ -223,19 +223,24 @@ class CommandDecoder(wiring.Component):
             self.o.valid.eq(answers.r_rdy),
             answers.r_en.eq(self.o.ready),
         ]
-        chosen = Signal()
+        chosen, chooses = Signal(), Signal()
         requested = Signal()
         arrived   = Signal()
         in_flight = Signal(range(ANSWER_DEPTH + 1))
+        promised  = Signal(range(ANSWER_DEPTH + 1))
         room      = Signal()
         m.d.comb += [
             requested.eq((access.plain_read.valid & access.plain_read.ready)
                          | (self.program_read.valid & self.program_read.ready)),
             arrived.eq(access.plain_read_valid | self.program_read_valid),
-            room.eq(answers.level + in_flight + chosen != ANSWER_DEPTH),
+            room.eq(promised != ANSWER_DEPTH),
         ]
         m.d.comb += distributor.advance.eq(requested)
-        m.d.sync += in_flight.eq(in_flight + requested - arrived)
+        m.d.sync += [
+            in_flight.eq(in_flight + requested - arrived),
+            promised.eq(promised + (requested | (chooses & ~arrived))
+                        - (self.o.valid & self.o.ready)),
+        ]
 
         respond  = Signal()
         response = Signal(RESPONSE)
@@ -266,7 +271,6 @@ class CommandDecoder(wiring.Component):
             m.d.comb += answer.eq(self.host_read_data)
         with m.If(self.program_read_valid):
             m.d.comb += answer.eq(self.program_read_data)
-        chooses = Signal()
         m.d.comb += chooses.eq(respond | extend | relay | arrived)
         m.d.sync += [
             chosen.eq(chooses),

@@ -102,25 +102,19 @@ class DrainScheduler(wiring.Component):
                 part[self.full_bank].eq(self.full_part),
             ]
 
-        beat, beat_last = Signal(range(self.cols + 1)), Signal()
-        u     = Signal(range(self.psum_depth))
-        group = Signal(5)
+        # The slots of a bank, and the beats of each.
+        m.submodules.slots = slots = LoopNest(
+            loops={"beat": 5, "group": 5, "u": 8}, quantities={}, indexed=["beat", "group", "u"])
+        beat, beat_last = slots.index_beat, slots.last_beat
         index = Signal(range(W))
         slot  = Signal(16)
-        slot_last, group_last, completes = Signal(), Signal(), Signal()
-        # The descriptor holds before the first slot, so what it implies can be a register.
-        beat_highest, group_highest, u_highest = (
-            Signal.like(counter, name=f"{name}_highest")
-            for name, counter in (("beat", beat), ("group", group), ("u", u)))
-        m.d.sync += [
-            beat_highest.eq(Mux(conv.local, 0, conv.beat_count - 1)),
-            group_highest.eq(conv.group_count - 1),
-            u_highest.eq(conv.u_count - 1),
-        ]
+        slot_last, completes = Signal(), Signal()
         m.d.comb += [
-            beat_last.eq(beat == beat_highest),
-            group_last.eq(group == group_highest),
-            slot_last.eq((u == u_highest) & group_last),
+            slots.start.eq(self.start),
+            slots.count_beat.eq(Mux(conv.local, 1, conv.beat_count)),
+            slots.count_group.eq(conv.group_count),
+            slots.count_u.eq(conv.u_count),
+            slot_last.eq(slots.last_u & slots.last_group),
             completes.eq(beat_last & ((index == W - 1) | slot_last)),
         ]
 
@@ -137,6 +131,7 @@ class DrainScheduler(wiring.Component):
             segment_last.eq(work & completes),
             bank_last.eq(segment_last & slot_last),
         ]
+        m.d.comb += slots.advance.eq(work)
         m.d.sync += waiting.eq(waiting + self.bank_full - (work & bank_first))
         with m.If(segment_last):
             m.d.sync += [to_wait.eq(conv.flush_count), too_early.eq(conv.flush_count > 1)]
@@ -150,18 +145,12 @@ class DrainScheduler(wiring.Component):
             m.d.sync += [whole_held.eq(whole[bank]), part_held.eq(part[bank])]
 
         with m.If(work):
-            m.d.sync += [
-                bank_first.eq(bank_last),
-                beat.eq(Mux(beat_last, 0, beat + 1)),
-            ]
+            m.d.sync += bank_first.eq(bank_last)
             with m.If(beat_last):
                 m.d.sync += [
                     index.eq(Mux(segment_last, 0, index + 1)),
                     slot.eq(Mux(slot_last, 0, slot + 1)),
-                    group.eq(Mux(group_last, 0, group + 1)),
                 ]
-                with m.If(group_last):
-                    m.d.sync += u.eq(Mux(slot_last, 0, u + 1))
 
         # With parameters in the lanes, a tile waits for its own.
         with m.If(self.start):
@@ -169,10 +158,11 @@ class DrainScheduler(wiring.Component):
         with m.Else():
             m.d.sync += loaded.eq(loaded + self.tile_loaded - (work & bank_first & tile_first))
 
-        # Where this bank's outputs and parameters are.
+        # Where this bank's outputs and parameters are; none fills as soon as the nest has begun.
         m.submodules.nest = nest = LoopNest(
             loops={"q": 16, "strip": 16, "tile": 16},
-            quantities={"address": (24, ["q", "strip", "tile"]), "entry": (16, ["tile"])})
+            quantities={"address": (24, ["q", "strip", "tile"]), "entry": (16, ["tile"])},
+            ahead=True)
         m.d.comb += [
             nest.start.eq(self.start),
             nest.advance.eq(bank_last),
@@ -207,8 +197,8 @@ class DrainScheduler(wiring.Component):
         m.d.sync += [
             self.drain.valid.eq(work & (beat == 0)),
             self.drain.bank.eq(bank),
-            self.drain.u.eq(u),
-            self.drain.group.eq(group),
+            self.drain.u.eq(slots.index_u),
+            self.drain.group.eq(slots.index_group),
             self.sideband.valid.eq(work),
             self.sideband.mask.eq(beat_word.mask | conv.local.replicate(self.cols)),
             self.sideband.lane_group.eq(beat_word.lane_group),

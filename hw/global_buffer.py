@@ -52,8 +52,8 @@ class GlobalBuffer(wiring.Component):
         Words to be written, at multiples of 4. Ready when ``write_en`` is low.
     """
 
-    #: Cycles from an address to its data: the memory, then the alignment.
-    LATENCY = 2
+    #: Cycles from an address to its data: the memory, the choice among banks, the alignment.
+    LATENCY = 3
 
     def __init__(self, *, size_bytes, word_bytes, banks=2):
         if word_bytes < 4 or word_bytes & word_bytes - 1:
@@ -144,10 +144,22 @@ class GlobalBuffer(wiring.Component):
             s1_merged.eq(Cat(Mux(from_odd, row[W + lane], row[lane])
                              for lane, from_odd in enumerate(s1_from_odd))),
         ]
-        s1_rotated = _rotate_right(m, s1_merged, s1_offset, step=8)
-        with m.If(s1_en):
-            m.d.sync += self.read_data.eq(s1_rotated)
-        m.d.sync += self.host_read_valid.eq(s1_host)
+
+        # Block RAMs are slow, and far from each other: what they put out is in a register before it
+        # is rotated.
+        s2_merged = Signal(8 * W, reset_less=True)
+        s2_offset = Signal.like(s1_offset, reset_less=True)
+        s2_en, s2_host = Signal(), Signal()
+        m.d.sync += [
+            s2_merged.eq(s1_merged),
+            s2_offset.eq(s1_offset),
+            s2_en.eq(s1_en),
+            s2_host.eq(s1_host),
+        ]
+        s2_rotated = _rotate_right(m, s2_merged, s2_offset, step=8)
+        with m.If(s2_en):
+            m.d.sync += self.read_data.eq(s2_rotated)
+        m.d.sync += self.host_read_valid.eq(s2_host)
         m.d.comb += self.host_read_data.eq(Cat(self.read_data[lane] for lane in range(4)))
 
     def _elaborate_write(self, m, ports):

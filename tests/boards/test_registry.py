@@ -17,10 +17,11 @@ from oarlock.hw.micro_commands import microprogram
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_board_has_the_preset_of_its_name(name: str) -> None:
+def test_a_board_has_a_preset(name: str) -> None:
     board = BOARDS[name]
     assert board.name == name
-    assert board.config is PRESETS[name]
+    assert board.preset_name == {"ulx3s-85f": "ulx3s-85f-8x8"}.get(name, name)
+    assert board.config is PRESETS[board.preset_name]
     assert abs(board.divisor * board.baud / board.clock_hz - 1) <= 0.02
 
 
@@ -63,7 +64,7 @@ def test_the_pins_of_a_ulx3s() -> None:
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_preset_has_no_more_memories_than_the_device(name: str) -> None:
     """Multipliers and block RAMs of 2 kB, counted by hand; what remains is for the link."""
-    config = PRESETS[name]
+    config = BOARDS[name].config
     if config.compact:
         # Four SPRAMs; of 30 block RAMs 8 for sums, 2 for registers, 14 for the microprogram.
         assert 0 < len(microprogram(config).words()) <= 1024

@@ -103,7 +103,7 @@ def run_in_order(config, descriptors, filters, parameters, x, in_base, out_base,
         ctx.set(buffer.host_read.valid, 1)
         for n in range(0, size, 4):
             ctx.set(buffer.host_read.payload, out_base + n)
-            await ctx.tick().repeat(2)
+            await ctx.tick().repeat(GlobalBuffer.LATENCY)
             out += ctx.get(buffer.host_read_data).to_bytes(4, "little")
         result["out"] = np.frombuffer(out[:size], np.int8)
 

@@ -58,7 +58,7 @@ def test_wrong_size(size_bytes):
 
 def test_parameters():
     dut = GlobalBuffer(size_bytes=96, word_bytes=8)
-    assert (dut.size_bytes, dut.word_bytes, dut.LATENCY) == (96, 8, 2)
+    assert (dut.size_bytes, dut.word_bytes, dut.LATENCY) == (96, 8, 3)
 
 
 @pytest.mark.parametrize(("size_bytes", "word_bytes"), [(8, 4), (64, 4), (96, 8), (80, 8),

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from oarlock.gen.vector_cycles import vector_cycles
 from oarlock.hw.descriptor import layout
+from oarlock.hw.global_buffer import GlobalBuffer
 from oarlock.hw.isa import VECTOR_FIELDS, DescriptorKind, Rule, VectorOp, pack
 from oarlock.hw.post_processor import PostProcessor
 from oarlock.hw.vector_unit import VectorUnit
@@ -47,7 +48,7 @@ class Top(wiring.Component):
         return m
 
 
-def run(memory, descriptors, *, lanes, word_bytes, read_latency=2):
+def run(memory, descriptors, *, lanes, word_bytes, read_latency=GlobalBuffer.LATENCY):
     """Run descriptors on a copy of ``memory``; return it and the cycles each took."""
     memory, cycles = bytearray(memory), []
     dut = Top(lanes=lanes, word_bytes=word_bytes, read_latency=read_latency)
