@@ -6,15 +6,16 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from . import isa
-from .global_buffer import ADDRESS_WIDTH
+from .global_buffer import ADDRESS_WIDTH, GlobalBuffer
 from .run_length_decoder import CODED_WORD
 from .run_length_encoder import RunLengthEncoder
 
 
 __all__ = ["CodedReader"]
 
-#: Words that may be on their way from the buffer: more than its latency and a cycle.
-DEPTH = 4
+#: Words that may be on their way from the buffer, so that one comes in every cycle: from an address
+#: to its data, into the FIFO, and out of it.
+DEPTH = GlobalBuffer.LATENCY + 2
 
 
 class CodedReader(wiring.Component):
