@@ -46,8 +46,7 @@ def config_of(preset: str | None, file: Path | None, dataflow: str | None) -> Ar
     """Return what a preset, a file and an option say."""
     from .config import DEFAULT_PRESET, load_config
 
-    return load_config(preset or DEFAULT_PRESET, file=file,
-                       **({} if dataflow is None else {"dataflow": dataflow}))
+    return load_config(preset or DEFAULT_PRESET, file=file, dataflow=dataflow)
 
 
 def load_array(path: Path) -> np.ndarray:

@@ -258,8 +258,9 @@ def preset_with_digest(digest: int) -> tuple[str, ArrayConfig]:
                       f"with --preset and --config what it was built from")
 
 
-def load_config(preset: str, *, file: Path | None = None, **overrides: object) -> ArrayConfig:
-    """Return a preset, changed by a TOML file and then by keyword.
+def load_config(preset: str, *, file: Path | None = None, dataflow: str | None = None,
+                **overrides: object) -> ArrayConfig:
+    """Return a preset, changed by a TOML file and then by keyword; None is the preset's dataflow.
 
     Raises
     ------
@@ -275,6 +276,8 @@ def load_config(preset: str, *, file: Path | None = None, **overrides: object) -
         except (OSError, ValueError) as error:
             raise ConfigError(f"{file}: {error}") from error
     values.update(overrides)
+    if dataflow is not None:
+        values["dataflow"] = dataflow
     unknown = set(values) - {field.name for field in fields(ArrayConfig)}
     if unknown:
         raise ConfigError(f"configuration has no key {sorted(unknown)[0]!r}")

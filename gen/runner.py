@@ -126,7 +126,7 @@ def run_model(
         preset, config = preset_on(device)
     preset = preset or DEFAULT_PRESET
     if config is None:
-        config = load_config(preset, **({} if dataflow is None else {"dataflow": dataflow}))
+        config = load_config(preset, dataflow=dataflow)
     if profile and not config.counters:
         raise OarlockError("the configuration leaves out the counters, which this needs")
     network = load(path)
