@@ -186,7 +186,7 @@ def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in rows),
-        f"{FAMILIES[family].synth} -top {NAME}",
+        *(command.format(top=NAME) for command in FAMILIES[family].synth),
         *(f"setattr -mod -unset keep_hierarchy {name}" for name in rows),
         "flatten",
         "opt_clean -purge",

@@ -17,8 +17,8 @@ class Family:
 
     Members
     -------
-    synth : :class:`str`
-        Yosys' command, with options.
+    synth : tuple of :class:`str`
+        Yosys' commands; ``{top}`` stands for the top level.
     nextpnr, pack : :class:`str`
         Tools of place and route and of packing.
     options : tuple of :class:`str`
@@ -38,7 +38,7 @@ class Family:
         ``boards/<family>/<module>.v``.
     """
 
-    synth: str
+    synth: tuple[str, ...]
     nextpnr: str
     pack: str
     options: tuple[str, ...]
@@ -51,9 +51,15 @@ class Family:
     modules: tuple[str, ...] = ()
 
 
+# No memory is read where it is written in the same cycle (tests/sim/test_random_layers.py), so none
+# needs a bypass: -no-rw-check.
 FAMILIES = {
     "ecp5": Family(
-        synth="synth_ecp5", nextpnr="nextpnr-ecp5", pack="ecppack",
+        # ABC counts with wires of 0.3 ns, those of a full device are longer: fewer levels of logic,
+        # more cells.
+        synth=("synth_ecp5 -no-rw-check -top {top} -run begin:map_luts", "abc9 -W 850", "clean",
+               "synth_ecp5 -no-rw-check -top {top} -run map_cells:"),
+        nextpnr="nextpnr-ecp5", pack="ecppack",
         # router1 does not end on large arrays.
         options=("--router", "router2"),
         constraints="lpf", routed="textcfg", bitstream="bit", pack_options=("--compress",),
@@ -62,8 +68,8 @@ FAMILIES = {
         pll=Ecp5Pll, modules=("chain_adder", "pipelined_multiplier")),
     "ice40": Family(
         # Not -dsp: its pass takes SB_MAC16 cells that are there already for its own, and rewires
-        # them. No memory is read where it is written in the same cycle, so none needs a bypass.
-        synth="synth_ice40 -no-rw-check", nextpnr="nextpnr-ice40", pack="icepack",
+        # them.
+        synth=("synth_ice40 -no-rw-check -top {top}",), nextpnr="nextpnr-ice40", pack="icepack",
         options=(),
         constraints="pcf", routed="asc", bitstream="bin", pack_options=(),
         resources={"lut": "ICESTORM_LC", "ff": "ICESTORM_LC", "dsp": "ICESTORM_DSP",

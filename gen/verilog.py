@@ -70,6 +70,15 @@ def _without_zeros(initialiser: re.Match[str]) -> str:
     return initialiser[0] if re.search(r"DATA \d+'[0x]*1", initialiser[0]) else ""
 
 
+def _replicated(text: str) -> str:
+    """Write a bit that stands in a concatenation many times in a row, such as a sign, once.
+
+    Verilator would copy bit by bit.
+    """
+    return re.sub(r"(?<=[{ ])((?:\\\S+ |\w+ ?)(?:\[\d+\])?)((?:, \1)+)(?=[, }])",
+                  lambda run: f"{{{1 + run[2].count(', ')}{{{run[1]}}}}}", text)
+
+
 def emit(config: ArrayConfig, divisor: int | None = None) -> str:
     """Generate the Verilog: the same bytes for the same configuration, on every machine."""
     from amaranth.back import verilog
@@ -84,7 +93,7 @@ def emit(config: ArrayConfig, divisor: int | None = None) -> str:
     # which no simulator runs: the constant would be 0 in Verilator, and X in others.
     lost = re.search(r"always @\*\s+(\S+) = \d+'[bdh][0-9a-f]+;", text)
     assert lost is None, f"{lost[1]} is driven by a process that simulators never run"
-    return text
+    return _replicated(text)
 
 
 def verilog_of(config: ArrayConfig, *, divisor: int | None = None,

@@ -87,11 +87,12 @@ class Accelerator(wiring.Component):
             Cat(engine.words).eq(Cat(sequencer.words[:len(engine.words)])),
             vector_words.eq(Cat(sequencer.words)),
             vector.descriptor.eq(vector_words),
-            on_vector.eq(vector_words.kind == isa.DescriptorKind.VECTOR),
             engine.start.eq(engine_start),
             vector.start.eq(vector_start),
             sequencer.engine_busy.eq(engine.busy | vector.busy),
         ]
+        # Neither reads, writes or scales in the cycle in which it is started.
+        m.d.sync += on_vector.eq(vector_words.kind == isa.DescriptorKind.VECTOR)
         connect_engine(m, engine, buffer, post)
         m.d.comb += engine.post_o.valid.eq(post.o.valid & ~on_vector)
         with m.If(on_vector):

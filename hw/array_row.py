@@ -91,7 +91,7 @@ class ArrayRow(wiring.Component):
 
     #: From a load token at the input to the cycle in which a MAC token may enter that reads what it
     #: brought.
-    LOAD_LATENCY = 2
+    LOAD_LATENCY = 3
 
     #: What a row counts.
     COUNTS = ("took", "done", "gated", "ifmap_reads", "psum_updates", "psum_drains")
@@ -143,21 +143,23 @@ class ArrayRow(wiring.Component):
             self.filter_next.eq(filters),
         ]
 
-        # The bus: this row's lane, and the tag as seen from this row.
+        # The bus: this row's lane, and the tag as seen from this row; that a cycle before.
         pes = [instantiate(m, f"pe_{column}", platform, ProcessingElement,
                            ifmap_depth=self.ifmap_depth, filter_depth=self.filter_depth,
                            psum_depth=self.psum_depth, psum_width=self.psum_width,
                            sum_width=self.sum_width, zero_gating=self.zero_gating)
                for column in range(self.cols)]
         first = pes[0]
-        bus = Signal(first.load.shape(), reset_less=True)
-        m.d.sync += [
+        tag_valid, tag = Signal(reset_less=True), Signal(8, reset_less=True)
+        bus = Signal(first.load.shape())
+        m.d.sync += [tag_valid.eq(load.valid), tag.eq(load.tag - own.tag)]
+        m.d.comb += [
             bus.valid.eq(load.valid),
             bus.sync.eq(load.sync),
             bus.start.eq(load.start),
-            bus.tag.eq(load.tag - own.tag),
             bus.activation.eq(load.lanes[own.lane[:exact_log2(self.word_bytes)]]),
         ]
+        bus = delay(m, bus, 2, name="bus")
 
         # Which PEs take part: the filters of the last block may end within it.
         exists  = mac.below | (mac.at & own.below_last)
@@ -186,6 +188,8 @@ class ArrayRow(wiring.Component):
         counts = {"took": [], "done": [], "gated": []}
         for column, pe in enumerate(pes):
             m.d.comb += [
+                pe.tag_valid.eq(tag_valid),
+                pe.tag.eq(tag),
                 pe.load.eq(bus),
                 pe.column_tag.eq(tags.columns[column]),
                 pe.span.eq(tags.span),

@@ -160,6 +160,7 @@ class CommandDecoder(wiring.Component):
         header  = Signal(COMMAND)
         address = Signal(32)
         count   = Signal(32)     # of words, or of those still to come
+        more    = Signal()       # there are some
         status  = Signal(4)
         taken   = Signal()
         m.d.comb += taken.eq(self.i.valid & self.i.ready)
@@ -190,7 +191,7 @@ class CommandDecoder(wiring.Component):
             access.address.eq(address),
             access.zero_point.eq(header.operand),
             access.count.eq(count),
-            access.i.payload.last.eq(count == 0),
+            access.i.payload.last.eq(~more),
         ]
 
         # Data words pass through one register, so that the first of them meets its status.
@@ -258,7 +259,7 @@ class CommandDecoder(wiring.Component):
             # words are to be requested, with the last that was on its way.
             ends.eq(Mux(extend, index == last,
                         Mux(relay, access.o.payload.last,
-                            Mux(arrived, (count == 0) & (in_flight == 1), response.words == 0)))),
+                            Mux(arrived, ~more & (in_flight == 1), response.words == 0)))),
             # Not a field of the response: beside fields driven under conditions, Yosys would drive
             # the constant in a process without inputs, which Verilator never runs.
             answer.eq(Cat(response, C(isa.RESPONSE_SYNC, 8))),
@@ -321,6 +322,7 @@ class CommandDecoder(wiring.Component):
                 with m.If(taken):
                     m.d.sync += [
                         count.eq(self.i.payload),
+                        more.eq(self.i.payload != 0),
                         checking.eq(1),
                     ]
                     m.next = "EXECUTE"
@@ -335,7 +337,7 @@ class CommandDecoder(wiring.Component):
                     distributor.i.valid.eq(self.i.valid),
                 ]
                 with m.If(taken):
-                    m.d.sync += count.eq(count - 1)
+                    m.d.sync += [count.eq(count - 1), more.eq(count != 1)]
                     with m.If(count == 1):
                         m.d.sync += written.eq(~check.coded)
                         m.next = "SYNC"
@@ -367,14 +369,14 @@ class CommandDecoder(wiring.Component):
                         m.next = "SYNC"
 
             with m.State("READ"):
-                with m.If((count != 0) & room):
+                with m.If(more & room):
                     with m.If(header.memory == Memory.PROGRAM):
                         m.d.comb += self.program_read.valid.eq(1)
                     with m.Else():
                         m.d.comb += access.plain_read.valid.eq(1)
                 with m.If(requested):
-                    m.d.sync += count.eq(count - 1)
-                with m.If((count == 0) & (in_flight == 0)):
+                    m.d.sync += [count.eq(count - 1), more.eq(count != 1)]
+                with m.If(~more & (in_flight == 0)):
                     m.next = "SYNC"
 
             with m.State("MEASURE"):

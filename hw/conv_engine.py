@@ -63,10 +63,12 @@ class ConvEngine(Engine):
             lane_depth=config.lane_depth)
         m.submodules.parameters = parameters = ParameterLoader(
             lanes=lanes, lane_depth=config.lane_depth)
+        # Nothing that the rows hold can add up to more.
+        sum_width = min(isa.SUM_WIDTH, config.psum_width + ceil_log2(config.rows))
         m.submodules.array = array = ProcessingArray(
             rows=config.rows, cols=cols, word_bytes=config.word_bytes,
             ifmap_depth=config.ifmap_depth, filter_depth=config.filter_depth,
-            psum_depth=config.psum_depth, psum_width=config.psum_width, sum_width=isa.SUM_WIDTH,
+            psum_depth=config.psum_depth, psum_width=config.psum_width, sum_width=sum_width,
             zero_gating=config.zero_gating,
             sideband=slot_sideband(cols=cols, word_bytes=config.word_bytes))
         # Jobs wait for as long as a beat travels; one more stage registers the sums.

@@ -51,16 +51,19 @@ class FrameSender(wiring.Component):
         index = Signal(range(link_isa.HEADER_BYTES))  # Of the byte in header, word or CRC.
         words = Signal(8)                             # Of the payload, still to be sent.
 
-        # One byte of the body; the CRC takes it as it is, the stream as one or two.
+        # One byte of the body; the CRC takes it as it is, the stream as one or two. It is chosen a
+        # cycle before: words come out of a block RAM. Lines are slower than that.
         body     = Signal()  # In a state in which bytes are escaped and counted by the CRC.
+        chosen   = Signal(8)
         octet    = Signal(8)
+        settled  = Signal()  # ``octet`` is what this state and index choose.
         special  = Signal()
         escaping = Signal()  # The ESCAPE is out.
         moved    = Signal()
         m.d.comb += special.eq((octet == link_isa.FLAG) | (octet == link_isa.ESCAPE))
         with m.If(body):
             m.d.comb += [
-                self.o.valid.eq(crc.i.ready),
+                self.o.valid.eq(settled),
                 self.o.payload.eq(Mux(special, Mux(escaping, octet ^ link_isa.ESCAPE_XOR,
                                                    link_isa.ESCAPE), octet)),
                 moved.eq(self.o.valid & self.o.ready & (~special | escaping)),
@@ -69,6 +72,7 @@ class FrameSender(wiring.Component):
                 m.d.sync += escaping.eq(special & ~escaping)
         with m.If(moved):
             m.d.sync += index.eq(index + 1)
+        m.d.sync += [octet.eq(chosen), settled.eq(body & crc.i.ready & ~moved)]
         m.d.comb += crc.i.payload.eq(octet)
 
         def end_after(count):
@@ -105,7 +109,7 @@ class FrameSender(wiring.Component):
                 m.d.comb += [
                     body.eq(1),
                     crc.i.valid.eq(moved),
-                    octet.eq(self.header.as_value().word_select(index, 8)),
+                    chosen.eq(self.header.as_value().word_select(index, 8)),
                 ]
                 with m.If(end_after(link_isa.HEADER_BYTES)):
                     m.next = "PAYLOAD"
@@ -116,7 +120,7 @@ class FrameSender(wiring.Component):
                 m.d.comb += [
                     body.eq(1),
                     crc.i.valid.eq(moved),
-                    octet.eq(self.word.word_select(index[:2], 8)),
+                    chosen.eq(self.word.word_select(index[:2], 8)),
                 ]
                 with m.If(end_after(4)):
                     m.d.comb += self.next.eq(1)
@@ -127,7 +131,7 @@ class FrameSender(wiring.Component):
             with m.State("CRC"):
                 m.d.comb += [
                     body.eq(1),
-                    octet.eq(~crc.crc.word_select(index[:2], 8)),
+                    chosen.eq(~crc.crc.word_select(index[:2], 8)),
                 ]
                 with m.If(end_after(link_isa.TRAILER_BYTES)):
                     m.next = "END"

@@ -22,8 +22,8 @@ class GlobalBuffer(wiring.Component):
 
     Addresses count modulo the power of two at or above ``size_bytes``: a read at ``-3`` delivers
     byte 0 in lane 3. Lanes outside of the memory read as anything, and must not be written.
-    A write is seen by reads from the next cycle on; a byte read in the cycle in which it is written
-    is undefined. The contents survive reset.
+    A write is seen by reads from two cycles later on; a byte read in the cycle in which it is
+    written, or in the next, is undefined. The contents survive reset.
 
     Parameters
     ----------
@@ -164,21 +164,21 @@ class GlobalBuffer(wiring.Component):
 
     def _elaborate_write(self, m, ports):
         W = self.word_bytes
+        # Those who write choose among engines, and the banks are far away.
         en     = Signal()
-        addr   = Signal(ADDRESS_WIDTH)
-        count  = Signal.like(self.write_count)
-        values = Signal(8 * W)
+        addr   = Signal(ADDRESS_WIDTH, reset_less=True)
+        count  = Signal.like(self.write_count, reset_less=True)
+        values = Signal(8 * W, reset_less=True)
         m.d.comb += self.host_write.ready.eq(~self.write_en)
+        m.d.sync += en.eq(self.write_en | self.host_write.valid)
         with m.If(self.write_en):
-            m.d.comb += [
-                en.eq(1),
+            m.d.sync += [
                 addr.eq(self.write_addr),
                 count.eq(self.write_count),
                 values.eq(self.write_data),
             ]
         with m.Else():
-            m.d.comb += [
-                en.eq(self.host_write.valid),
+            m.d.sync += [
                 addr.eq(self.host_write.payload.addr),
                 count.eq(4),
                 values.eq(self.host_write.payload.data),

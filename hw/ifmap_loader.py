@@ -158,23 +158,24 @@ class IfmapLoader(wiring.Component):
             nest.step_left_tile.eq(-conv.tile_step),
         ]
 
-        # Room: entries in use or on their way, against the depth of the scratchpad.
         first_beat, last_beat = Signal(init=1), Signal()
         entries = Signal(range(self.ifmap_depth + 1))
-        used    = Signal(range(self.ifmap_depth + 1))
         start   = Signal(range(self.ifmap_depth))
         beat    = Signal()
-        used_next = Signal.like(used)
+        given   = Signal(signed(len(entries) + 1))
 
-        # Whether a pass fits, for each of the kinds of pass: which one is next is known too late.
+        # Whether a pass fits: what the scratchpads would have left beside those in use or on their
+        # way. For each of the kinds of pass, as it is known too late which one is next.
         def fits(count, name):
-            result = Signal(name=f"fits_{name}", init=1)
+            count = count[:len(entries)]
+            left  = Signal(signed(len(entries) + 1), name=f"left_{name}")
             with m.If(begins):
                 # Nothing is in use, and a pass that did not fit at all would wait for ever.
-                m.d.sync += result.eq(1)
+                m.d.sync += left.eq(
+                    Mux(count > self.ifmap_depth, 0, self.ifmap_depth - count))
             with m.Else():
-                m.d.sync += result.eq(used_next + count[:len(used)] <= self.ifmap_depth)
-            return result
+                m.d.sync += left.eq(left + given)
+            return left >= 0
 
         def of_kind(first, last, next):
             return Mux(whole, Mux(last_c, last, first), next)
@@ -188,8 +189,7 @@ class IfmapLoader(wiring.Component):
             last_beat.eq(nest.last_t & nest.last_y & nest.last_x & nest.last_block
                          & nest.last_q_block),
         ]
-        m.d.comb += used_next.eq(used + Mux(beat & first_beat, entries, 0) - self.release)
-        m.d.sync += used.eq(used_next)
+        m.d.comb += given.eq(self.release - Mux(beat & first_beat, entries, 0))
         with m.If(beat):
             m.d.sync += first_beat.eq(last_beat)
             with m.If(last_beat):

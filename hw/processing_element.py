@@ -24,8 +24,8 @@ class ProcessingElement(wiring.Component):
     a MAC that enters in cycle 0 reads its activation in cycle 0, its weight in cycle 1 and its
     partial sum in cycle :attr:`SUM_STAGE`. A drain slot reads the other bank at the same stage, and
     adds what it read a cycle later. Registers stand between the filter scratchpad and the product,
-    and behind the product; they are those of a DSP block where there is one. Nothing here needs a
-    reset.
+    and behind the product; they are those of a DSP block where there is one. Another stands between
+    the tags and the ifmap scratchpad. Nothing here needs a reset.
 
     Parameters
     ----------
@@ -40,11 +40,12 @@ class ProcessingElement(wiring.Component):
 
     Members
     -------
+    tag_valid, tag, column_tag, span : ``In(1)``, ``In(8)``
+        Multicast: an activation is on its way, for this PE if ``0 <= tag - column_tag < span``; the
+        tag is relative to the row. See docs/hardware.md.
     load : ``In(StructLayout)``
-        Multicast: ``valid``, ``sync`` (take ``start`` as the position to write), the tag relative
-        to the row, and the activation. Taken if ``0 <= tag - column_tag < span``.
-    column_tag, span : ``In(8)``
-        See docs/hardware.md.
+        A cycle later: ``valid``, ``sync`` (take ``start`` as the position to write), and the
+        activation.
     filter_write : ``In(StructLayout)``
         ``valid``, ``address``, ``weight``.
     mac : ``In(StructLayout)``
@@ -82,11 +83,12 @@ class ProcessingElement(wiring.Component):
         position = range(ifmap_depth)
         partial_sum = {"bank": 1, "u": range(psum_depth)}
         super().__init__({
-            "load": In(data.StructLayout({
-                "valid": 1, "sync": 1, "start": position, "tag": 8,
-                "activation": activation_layout})),
+            "tag_valid": In(1),
+            "tag": In(8),
             "column_tag": In(8),
             "span": In(8),
+            "load": In(data.StructLayout({
+                "valid": 1, "sync": 1, "start": position, "activation": activation_layout})),
             "filter_write": In(data.StructLayout({
                 "valid": 1, "address": range(filter_depth), "weight": signed(8)})),
             "mac": In(data.StructLayout({"active": 1, "position": position})),
@@ -117,15 +119,17 @@ class ProcessingElement(wiring.Component):
         # Ifmap: append what is meant for this PE.
         position = register(range(self.ifmap_depth), "position")
         distance = Signal(8)
+        mine     = register(1, "mine")
+        m.d.sync += mine.eq(self.tag_valid & (distance < self.span))
         m.d.comb += [
-            distance.eq(self.load.tag - self.column_tag),
-            self.took.eq(self.load.valid & (distance < self.span)),
+            distance.eq(self.tag - self.column_tag),
+            self.took.eq(mine),
             ifmap_write.addr.eq(Mux(self.load.sync, self.load.start, position)),
             ifmap_write.data.eq(self.load.activation),
-            ifmap_write.en.eq(self.took),
+            ifmap_write.en.eq(mine),
         ]
         with m.If(self.load.valid):
-            m.d.sync += position.eq(ifmap_write.addr + self.took)
+            m.d.sync += position.eq(ifmap_write.addr + mine)
 
         # Filter: loaded by the host, read where the activation is not zero.
         m.d.comb += [

@@ -41,7 +41,8 @@ class ReceiveWindow(wiring.Component):
     committed : ``Out(16)``
         Position behind the last good word.
     limit : ``Out(16)``
-        Position of the first word for which there is no room.
+        Position of the first word for which there is no room. A word that waits at ``o`` takes
+        none.
     o : ``Out(stream.Signature(32))``
         Good words.
     """
@@ -92,24 +93,30 @@ class ReceiveWindow(wiring.Component):
                 taken.eq(0),
             ]
 
-        moved = Signal()
+        # Block RAMs are slow: a word stands in a register before anything is decided by it, so one
+        # leaves every other cycle. Lines are slower.
+        fetched, moved = Signal(), Signal()
         after = Signal(16)  # The limit in the next cycle.
         m.d.comb += [
-            moved.eq(self.o.valid & self.o.ready),
+            moved.eq(fetched & ~self.o.valid),
             after.eq(self.limit + moved),
             read.addr.eq(after[:bits]),
-            self.o.payload.eq(read.data),
         ]
         m.d.sync += [
             self.limit.eq(after),
             # Nothing committed in this cycle is read: it was written at least one cycle before.
-            self.o.valid.eq((after - self.committed)[:bits + 1] != self.depth),
+            fetched.eq((after - self.committed)[:bits + 1] != self.depth),
         ]
+        with m.If(moved):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(read.data)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
 
         with m.If(self.clear):
             m.d.sync += [
                 self.committed.eq(0),
                 self.limit.eq(self.depth),
+                fetched.eq(0),
                 self.o.valid.eq(0),
                 taken.eq(0),
             ]

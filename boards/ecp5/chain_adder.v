@@ -2,7 +2,8 @@
 //
 // The LUT4 of a bit says whether to pass the carry on, A ^ (B | C); with D at 1 that is the upper
 // half of its table. The lowest quarter is a LUT2 of A and B that says what the carry is otherwise:
-// A, which then equals the other operand.
+// A, which then equals the other operand. Narrower sums leave the upper cells unconnected, and Yosys
+// removes them.
 
 module chain_adder (
     input clk,

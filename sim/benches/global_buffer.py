@@ -26,6 +26,7 @@ class Model:
         self.ceiling = 1 << (self.size - 1).bit_length()
         # None is a byte of which nothing is known: not written yet, or being written, or outside.
         self.bytes: list[int | None] = [None] * self.ceiling
+        self.fresh: set[int] = set()        # written a cycle ago
         self.due: deque[tuple[str, list[int | None]]] = deque([("", [])] * GlobalBuffer.LATENCY)
         self.sabotage = os.environ.get("OARLOCK_SABOTAGE")
         self.compared = {"read": 0, "host": 0}
@@ -46,7 +47,8 @@ class Model:
         elif port("host_write__valid"):
             payload = port("host_write__payload")
             write = (payload & 0xFFFFFF, 4, payload >> 24)
-        written = set(range(write[0], write[0] + write[1]))
+        now = set(range(write[0], write[0] + write[1]))
+        written, self.fresh = now | self.fresh, now
 
         if read_en:
             addr = port("read_addr")

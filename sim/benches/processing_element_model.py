@@ -38,6 +38,7 @@ class Model:
         self.filter: list[int | None] = [None] * filter_depth
         self.psums: list[list[int | None]] = [[None] * psum_depth for _ in range(2)]
         self.position: int | None = None
+        self.mine = False                   # the activation of this cycle was found to be ours
         self.sum_out: int | None = None
         self.drained: int | None = None     # read for the chain a cycle ago
         # MACs that have read their activation, the youngest first: activation, hole, weight if
@@ -46,9 +47,9 @@ class Model:
 
     def cycle(self, tokens: Tokens) -> tuple[bool, bool, bool, int | None]:
         """Return took, done, gated and sum_out (if known) of a cycle, and go on to the next."""
-        load = tokens["load"]
-        distance = (load["tag"] - tokens["column_tag"]) % 256
-        took = bool(load["valid"]) and distance < tokens["span"] + (self.fault == "span")
+        load, took = tokens["load"], self.mine
+        distance = (tokens["tag"] - tokens["column_tag"]) % 256
+        self.mine = bool(tokens["tag_valid"]) and distance < tokens["span"] + (self.fault == "span")
 
         # Cycle 1 of a MAC: the weight is read.
         mac = self.macs[0]
@@ -113,6 +114,7 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
     # Accumulations that belong to MACs under way, the youngest first.
     under_way: list[Tokens | None] = [None] * ProcessingElement.SUM_STAGE
     column_tag, span, bank = rng.randrange(256), rng.choice([1, 3, 200]), 0
+    tag_valid = 0  # Of the cycle before: its activation comes in this one.
     for cycle in range(cycles):
         if rng.random() < 0.02:
             column_tag, span = rng.randrange(256), rng.choice([1, 2, 3, 100])
@@ -121,12 +123,12 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
         near = rng.choice([-1, 0, 0, span // 2, span - 1, span])
         beginning = cycle < filter_depth
         load = {
-            "valid": int(cycle == 0 or rng.random() < 0.7 * (1 - p_idle)),
-            "sync": int(cycle == 0 or rng.random() < 0.1), "start": rng.randrange(ifmap_depth),
-            "tag": (column_tag + near) % 256 if rng.random() < 0.9 else rng.randrange(256),
+            "valid": tag_valid, "start": rng.randrange(ifmap_depth),
+            "sync": int(cycle == 1 or rng.random() < 0.1),
             "activation": {"value": rng.choice([0, 0, -255, 255, -256, rng.randint(-255, 255)]),
                            "hole": int(rng.random() < 0.15)},
         }
+        tag_valid = int(cycle == 0 or rng.random() < 0.7 * (1 - p_idle))
         filter_write = {
             "valid": int(beginning or rng.random() < 0.1),
             "address": cycle if beginning else rng.randrange(filter_depth),
@@ -146,7 +148,9 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
         if accumulate is not None:
             drained = 1 - accumulate["bank"]
         yield {
-            "load": load, "column_tag": column_tag, "span": span, "filter_write": filter_write,
+            "tag_valid": tag_valid, "column_tag": column_tag, "span": span,
+            "tag": (column_tag + near) % 256 if rng.random() < 0.9 else rng.randrange(256),
+            "load": load, "filter_write": filter_write,
             "mac": {"active": int(active),
                     "position": rng.choice(known) if active else rng.randrange(ifmap_depth)},
             "filter_address": rng.randrange(filter_depth),

@@ -127,6 +127,8 @@ def test_the_host_waits():
         assert ctx.get(dut.host_write.ready)
         await ctx.tick()
         ctx.set(dut.host_write.valid, 0)
+        # What was written is read from two cycles later on.
+        await ctx.tick()
 
         ctx.set(dut.read_en, 0)
         assert ctx.get(dut.host_read.ready)
