@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -195,6 +196,12 @@ def test_the_text_does_not_depend_on_the_hash_seed(dataflow: str) -> None:
                            capture_output=True, text=True, check=True).stdout
     # This process has a seed of its own.
     assert emit(replace(PRESETS["tiny"], dataflow=dataflow)) == other
+
+
+def test_repeated_bits_are_written_once() -> None:
+    text = emit(SMALL)
+    assert re.search(r"\{\d+\{\w+\[\d+\]\}\}", text)
+    assert not re.search(r"[{ ](\w+\[\d+\]), \1[ ,]", text)
 
 
 @pytest.mark.parametrize(("dataflow", "modules"), [
