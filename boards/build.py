@@ -190,8 +190,9 @@ def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
         "proc",
-        *(f"setattr -set keep 1 {name}/w:{LOCAL[name]} %ci1 {name}/t:$dff %i"
-          for name in _contained(LOCAL, verilog)),
+        *(f"{command} {name}/w:{LOCAL[name]} %ci1 {name}/t:$dff %i"
+          for name in _contained(LOCAL, verilog)
+          for command in ("select -assert-any", "setattr -set keep 1")),
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in rows),
         *(command.format(top=NAME) for command in FAMILIES[family].synth),
         *(f"setattr -mod -unset keep_hierarchy {name}" for name in rows),
