@@ -28,10 +28,6 @@ NAME = "top"
 #: Modules with as many instances as the array has rows: synthesised once, and not dissolved before.
 ROWS = ("array_row", "systolic_row")
 
-#: Registers that hold the same in all PEs of a row, which Yosys would have but one of: module and
-#: wire. They are there to keep wires short.
-LOCAL = {"processing_element": "local_1"}
-
 #: What nextpnr prints when it begins something, and what we call that.
 PHASES = {"Info: Packing": "Packing cells", "Info: Running main analytical placer": "Placing",
           "Info: Running simulated annealing placer": "Improving the placement",
@@ -189,10 +185,6 @@ def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
         *read_commands(family, verilog),
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
-        "proc",
-        *(f"{command} {name}/w:{LOCAL[name]} %ci1 {name}/t:$dff %i"
-          for name in _contained(LOCAL, verilog)
-          for command in ("select -assert-any", "setattr -set keep 1")),
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in rows),
         *(command.format(top=NAME) for command in FAMILIES[family].synth),
         *(f"setattr -mod -unset keep_hierarchy {name}" for name in rows),

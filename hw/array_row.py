@@ -170,19 +170,18 @@ class ArrayRow(wiring.Component):
         # What acts in later stages of the PEs is delayed here, once for all of them.
         s1_filter = Signal.like(mac.filter, reset_less=True)
         m.d.sync += s1_filter.eq(mac.filter)
-        psum = Signal(first.psum.shape())
-        adds = Signal()
+        accumulate, adds = Signal(first.accumulate.shape()), Signal(first.drain.shape())
         m.d.comb += [
-            adds.eq(drain.valid & own.used & (drain.group == own.group)),
-            psum.first.eq(mac.first),
+            accumulate.valid.eq(mac.valid),
+            accumulate.first.eq(mac.first),
+            accumulate.bank.eq(mac.bank),
+            accumulate.u.eq(mac.u),
+            adds.add.eq(drain.valid & own.used & (drain.group == own.group)),
+            adds.bank.eq(drain.bank),
+            adds.u.eq(drain.u),
         ]
-        for bank in range(2):
-            m.d.comb += [
-                psum.update[bank].eq(mac.valid & (mac.bank == bank)),
-                psum.drain[bank].eq(adds & (drain.bank == bank)),
-                psum.address[bank].eq(Mux(psum.update[bank], mac.u, drain.u)),
-            ]
-        psum = delay(m, psum, ProcessingElement.SUM_STAGE - 1, name="psum")
+        accumulate = delay(m, accumulate, ProcessingElement.SUM_STAGE, name="accumulate")
+        adds = delay(m, adds, ProcessingElement.SUM_STAGE, name="adds")
 
         weight = filters.weights[self.index[:2]]
         mine   = filters.valid & (filters.block == self.index[2:])
@@ -200,7 +199,8 @@ class ArrayRow(wiring.Component):
                 pe.mac.active.eq(active[column]),
                 pe.mac.position.eq(mac.position),
                 pe.filter_address.eq(s1_filter),
-                pe.psum.eq(psum),
+                pe.accumulate.eq(accumulate),
+                pe.drain.eq(adds),
                 pe.sum_in.eq(self.sum_in[column]),
                 self.sum_out[column].eq(pe.sum_out),
             ]
@@ -213,7 +213,7 @@ class ArrayRow(wiring.Component):
         totals = {name: sum(signals) for name, signals in counts.items()}
         totals["ifmap_reads"] = sum(active[column] for column in range(self.cols))
         totals["psum_updates"] = Mux(s1_first, 0, totals["done"])
-        totals["psum_drains"] = Mux(adds, self.cols, 0)
+        totals["psum_drains"] = Mux(adds.add, self.cols, 0)
         for name, value in totals.items():
             total = Signal(5, name=f"{name}_total", reset_less=True)
             m.d.sync += total.eq(value)

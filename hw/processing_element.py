@@ -6,7 +6,6 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .chain_adder import ChainAdder
-from .delay import delay
 from .pipelined_multiplier import PipelinedMultiplier
 from .shared import instantiate
 
@@ -53,10 +52,11 @@ class ProcessingElement(wiring.Component):
         Cycle 0: ``active`` (this PE takes part) and the ring position of the activation.
     filter_address : ``In``
         Cycle 1.
-    psum : ``In(StructLayout)``
-        The cycle before ``SUM_STAGE``: for each bank of partial sums its ``address``, whether it is
-        to ``update``, and whether it has a share in the sum passing by, ``drain``. Never more than
-        one of each, and not both of a bank. ``first``: overwrite instead of adding.
+    accumulate : ``In(StructLayout)``
+        Cycle ``SUM_STAGE``: ``valid``, ``bank``, ``u``, and ``first``: overwrite instead of adding.
+    drain : ``In(StructLayout)``
+        Cycle ``SUM_STAGE``: ``bank``, ``u``, and ``add``: this row has a share in the sum passing
+        by.
     sum_in, sum_out : ``In(signed(sum_width))``, ``Out(signed(sum_width))``
         The chain; one cycle a link. What a drain slot reads is added to the ``sum_in`` of cycle
         :attr:`CHAIN_STAGE`.
@@ -81,6 +81,7 @@ class ProcessingElement(wiring.Component):
         self.zero_gating = zero_gating
 
         position = range(ifmap_depth)
+        partial_sum = {"bank": 1, "u": range(psum_depth)}
         super().__init__({
             "tag_valid": In(1),
             "tag": In(8),
@@ -92,9 +93,8 @@ class ProcessingElement(wiring.Component):
                 "valid": 1, "address": range(filter_depth), "weight": signed(8)})),
             "mac": In(data.StructLayout({"active": 1, "position": position})),
             "filter_address": In(range(filter_depth)),
-            "psum": In(data.StructLayout({
-                "address": data.ArrayLayout(range(psum_depth), 2), "update": 2, "first": 1,
-                "drain": 2})),
+            "accumulate": In(data.StructLayout({"valid": 1, "first": 1, **partial_sum})),
+            "drain": In(data.StructLayout({"add": 1, **partial_sum})),
             "sum_in": In(signed(sum_width)),
             "sum_out": Out(signed(sum_width)),
             "took": Out(1),
@@ -171,27 +171,27 @@ class ProcessingElement(wiring.Component):
 
         # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does
         # both. What is read for the chain waits in a register of its bank, which a slot that is not
-        # of this row leaves at 0. Every bit of a bank is addressed: with registers of a row for all
-        # its PEs those would be the longest wires of the array.
-        psum    = delay(m, self.psum, 1, name="local")
-        held    = [Signal(signed(self.psum_width), name=f"held_{bank}") for bank in range(2)]
+        # of this row leaves at 0.
+        held    = Array(Signal(signed(self.psum_width), name=f"held_{bank}") for bank in range(2))
         updated = Signal(signed(self.psum_width))
-        m.d.comb += updated.eq(
-            Mux(psum.first, 0, Mux(psum.update[1], held[1], held[0])) + s4_product)
+        m.d.comb += updated.eq(Mux(self.accumulate.first, 0, held[self.accumulate.bank])
+                               + s4_product)
         s5_drained = []
         for bank in range(2):
-            m.submodules[f"psum_{bank}"] = memory = Memory(
+            m.submodules[f"psum_{bank}"] = psum = Memory(
                 shape=signed(self.psum_width), depth=self.psum_depth, init=[])
-            read, write = memory.read_port(domain="comb"), memory.write_port()
+            read, write = psum.read_port(domain="comb"), psum.write_port()
+            accumulates = self.accumulate.valid & (self.accumulate.bank == bank)
             m.d.comb += [
-                read.addr.eq(psum.address[bank]),
+                read.addr.eq(Mux(accumulates, self.accumulate.u, self.drain.u)),
                 held[bank].eq(read.data),
-                write.addr.eq(psum.address[bank]),
+                write.addr.eq(self.accumulate.u),
                 write.data.eq(updated),
-                write.en.eq(psum.update[bank] & (s4_fires | psum.first)),
+                write.en.eq(accumulates & (s4_fires | self.accumulate.first)),
             ]
             drained = register(signed(self.psum_width), f"s5_drained_{bank}")
-            m.d.sync += drained.eq(Mux(psum.drain[bank], held[bank], 0))
+            m.d.sync += drained.eq(
+                Mux(self.drain.add & (self.drain.bank == bank), held[bank], 0))
             s5_drained.append(drained)
 
         # Cycle 5: the chain.

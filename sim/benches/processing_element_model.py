@@ -41,7 +41,6 @@ class Model:
         self.mine = False                   # the activation of this cycle was found to be ours
         self.sum_out: int | None = None
         self.drained: int | None = None     # read for the chain a cycle ago
-        self.psum: Tokens = {"address": [0, 0], "update": 0, "first": 0, "drain": 0}  # likewise
         # MACs that have read their activation, the youngest first: activation, hole, weight if
         # it fires.
         self.macs: list[dict[str, Any] | None] = [None] * ProcessingElement.SUM_STAGE
@@ -62,14 +61,10 @@ class Model:
                 mac["weight"] = self.filter[tokens["filter_address"]]
         shown = took, done, gated, self.sum_out
 
-        psum, self.psum = self.psum, tokens["psum"]
-        addend, self.drained = self.drained, 0
+        self._accumulate(self.macs[-1], tokens["accumulate"])
+        addend, drain = self.drained, tokens["drain"]
         self.sum_out = None if addend is None else _wrap(tokens["sum_in"] + addend, self.sum_width)
-        for bank, u in enumerate(psum["address"]):
-            if psum["update"] >> bank & 1:
-                self._accumulate(self.macs[-1], bank, u, psum["first"])
-            if psum["drain"] >> bank & 1:
-                self.drained = self.psums[bank][u]
+        self.drained = self.psums[drain["bank"]][drain["u"]] if drain["add"] else 0
 
         # Cycle 0: the activation is read before this cycle's write.
         entering = None
@@ -90,15 +85,18 @@ class Model:
             self.position = (position + took) % self.sizes[0]
         return shown
 
-    def _accumulate(self, mac: dict[str, Any] | None, bank: int, u: int, first: int) -> None:
+    def _accumulate(self, mac: dict[str, Any] | None, token: Tokens) -> None:
         """Cycle SUM_STAGE: the product reaches the bank."""
+        if not token["valid"]:
+            return
+        bank, u = self.psums[token["bank"]], token["u"]
         weight = mac["weight"] if mac is not None else None
         product = mac["value"] * weight if mac is not None and weight is not None else 0
-        before = self.psums[bank][u]
-        if first:
-            self.psums[bank][u] = product + ((before or 0) if self.fault == "first" else 0)
+        before = bank[u]
+        if token["first"]:
+            bank[u] = product + ((before or 0) if self.fault == "first" else 0)
         elif before is not None:
-            self.psums[bank][u] = _wrap(before + product, self.psum_width)
+            bank[u] = _wrap(before + product, self.psum_width)
 
 
 def _wrap(value: int, width: int) -> int:
@@ -113,8 +111,8 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
     """
     ifmap_depth, filter_depth, psum_depth = model.sizes
     limit = 1 << model.sum_width - 1
-    # Accumulations that belong to MACs under way, the youngest first; a PE is told a cycle before.
-    under_way: list[Tokens | None] = [None] * (ProcessingElement.SUM_STAGE - 1)
+    # Accumulations that belong to MACs under way, the youngest first.
+    under_way: list[Tokens | None] = [None] * ProcessingElement.SUM_STAGE
     column_tag, span, bank = rng.randrange(256), rng.choice([1, 3, 200]), 0
     tag_valid = 0  # Of the cycle before: its activation comes in this one.
     for cycle in range(cycles):
@@ -143,18 +141,12 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
             u = rng.randrange(psum_depth)
             coming = [(other["bank"], other["u"]) for other in under_way if other]
             new = model.psums[bank][u] is None and (bank, u) not in coming
-            token = {"first": int(new or rng.random() < 0.2), "bank": bank, "u": u}
+            token = {"valid": 1, "first": int(new or rng.random() < 0.2), "bank": bank, "u": u}
         under_way.insert(0, token)
         accumulate = under_way.pop()
-        psum = {"address": [rng.randrange(psum_depth) for _ in range(2)], "update": 0,
-                "first": rng.randrange(2), "drain": 0}
-        drained = rng.randrange(2)
+        drained, u = rng.randrange(2), rng.randrange(psum_depth)
         if accumulate is not None:
             drained = 1 - accumulate["bank"]
-            psum["update"], psum["first"] = 1 << accumulate["bank"], accumulate["first"]
-            psum["address"][accumulate["bank"]] = accumulate["u"]
-        known_sum = model.psums[drained][psum["address"][drained]] is not None
-        psum["drain"] = int(known_sum and rng.random() < 0.8) << drained
         yield {
             "tag_valid": tag_valid, "column_tag": column_tag, "span": span,
             "tag": (column_tag + near) % 256 if rng.random() < 0.9 else rng.randrange(256),
@@ -162,6 +154,9 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
             "mac": {"active": int(active),
                     "position": rng.choice(known) if active else rng.randrange(ifmap_depth)},
             "filter_address": rng.randrange(filter_depth),
-            "psum": psum,
+            "accumulate": accumulate or {"valid": 0, "first": rng.randrange(2),
+                                         "bank": rng.randrange(2), "u": rng.randrange(psum_depth)},
+            "drain": {"add": int(model.psums[drained][u] is not None and rng.random() < 0.8),
+                      "bank": drained, "u": u},
             "sum_in": rng.choice([0, rng.randint(-limit, limit - 1)]),
         }
