@@ -8,6 +8,7 @@ from typing import Any
 
 from ..gen.config import PRESETS, ArrayConfig
 from ..hw.link_isa import uart_divisor
+from .floorplan import Die
 
 
 __all__ = ["Board"]
@@ -41,6 +42,8 @@ class Board:
         Vendor and product that the programmer shows.
     preset : :class:`str`, optional
         Name of the accelerator on it.
+    die : :class:`.Die`, optional
+        Where the device's blocks stand, if PEs are to be given theirs.
     array : :class:`~oarlock.gen.config.ArrayConfig`, optional
         Another accelerator than the preset's.
     """
@@ -56,6 +59,7 @@ class Board:
     flash: tuple[str, ...]
     usb: tuple[int, int]
     preset: str = ""
+    die: Die | None = None
     array: ArrayConfig | None = None
 
     @property

@@ -17,6 +17,7 @@ from ..gen.product import manifest
 from ..gen.verilog import tool_versions, verilog_of
 from .board import Board
 from .families import FAMILIES
+from .floorplan import Die, place_elements
 from .tools import Tool, find_tool, run_tool
 from .top import BoardTop
 
@@ -125,6 +126,8 @@ def build(board: Board, folder: Path, *, seeds: int = 1,
     with timed("synthesis"):
         progress(f"Synthesising {board.name}", 0, 0)
         _synthesise(yosys, board.family, verilog, work)
+        if board.die:
+            _floorplan(work / f"{NAME}.json", board.die)
 
     attempts = []
     for seed in range(1, seeds + 1):
@@ -186,7 +189,7 @@ def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
         f"read_rtlil {NAME}.il",
         f"hierarchy -top {NAME}",
         *(f"setattr -mod -set keep_hierarchy 1 {name}" for name in rows),
-        *(command.format(top=NAME) for command in FAMILIES[family].synth),
+        *FAMILIES[family].synthesis(NAME),
         *(f"setattr -mod -unset keep_hierarchy {name}" for name in rows),
         "flatten",
         "opt_clean -purge",
@@ -196,6 +199,13 @@ def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
     ]
     (work / "synth.ys").write_text("\n".join(script) + "\n")
     run_tool(yosys, ["-q", "synth.ys"], folder=work, log=work / "synth.log")
+
+
+def _floorplan(netlist: Path, die: Die) -> None:
+    """Give the PEs of a netlist their places."""
+    design = json.loads(netlist.read_text())
+    place_elements(design["modules"][NAME]["cells"], die)
+    netlist.write_text(json.dumps(design))
 
 
 def _place_and_route(nextpnr: Tool, board: Board, work: Path, seed: int,

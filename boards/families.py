@@ -50,6 +50,10 @@ class Family:
     pll: Callable[..., Pll]
     modules: tuple[str, ...] = ()
 
+    def synthesis(self, top: str) -> list[str]:
+        """Return ``synth`` for a top level."""
+        return [command.format(top=top) for command in self.synth]
+
 
 # No memory is read where it is written in the same cycle (tests/sim/test_random_layers.py), so none
 # needs a bypass: -no-rw-check.
@@ -60,8 +64,10 @@ FAMILIES = {
         synth=("synth_ecp5 -no-rw-check -top {top} -run begin:map_luts", "abc9 -W 850", "clean",
                "synth_ecp5 -no-rw-check -top {top} -run map_cells:"),
         nextpnr="nextpnr-ecp5", pack="ecppack",
-        # router1 does not end on large arrays.
-        options=("--router", "router2"),
+        # router1 does not end on large arrays. A weight of 30 (10 without) makes both wires and
+        # the longest path shorter; without rip-up by timing, router2 gives a critical wire of two
+        # tiles seven nanoseconds where it is crowded (docs/area.md).
+        options=("--router", "router2", "--tmg-ripup", "--placer-heap-timingweight", "30"),
         constraints="lpf", routed="textcfg", bitstream="bit", pack_options=("--compress",),
         resources={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D",
                    "bram": "DP16KD"},

@@ -9,6 +9,7 @@ from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_25FPlatform
 from amaranth_boards.resources import UARTResource
 
 from .board import Board
+from .floorplan import LFE5U_25
 from .top import Pins
 
 
@@ -29,5 +30,6 @@ def _request(platform: Any) -> Pins:
 ORANGECRAB_25F = Board(
     name="orangecrab-25f", title="OrangeCrab r0.2 25F", family="ecp5",
     device=("--25k", "--package", "CSFBGA285", "--speed", "8"),
-    input_hz=48_000_000, baud=3_000_000, platform=OrangeCrabR0_2_25FPlatform, request=_request,
+    input_hz=48_000_000, baud=3_000_000, die=LFE5U_25, platform=OrangeCrabR0_2_25FPlatform,
+    request=_request,
     flash=("dfu-util", "-d", "1209:5af0", "-a", "0", "-D", "{file}"), usb=(0x1209, 0x5AF0))

@@ -60,19 +60,22 @@ def compare_with_peers(models: Sequence[Path], array: tuple[str, ArrayConfig], p
     from .report import measure as measure_energy
 
     preset, config = array
-    try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise OarlockError(f"{page}: {error}") from error
-    # Before the first is run, which takes its time.
-    insert(text, "", page)
+
+    def with_section(section: str) -> str:
+        try:
+            return insert(page.read_text(encoding="utf-8"), section, page)
+        except (OSError, ValueError) as error:
+            raise OarlockError(f"{page}: {error}") from error
+
+    # Before the first is run, which takes its time; and read again after it, which took its time.
+    with_section("")
     table = load_table("accelergy_45nm")
     reports = [measure_energy(model, table=table, preset=preset, config=config, progress=progress)
                for model in models if model.stem in NETWORKS]
     names = " ".join(model.name for model in models if model.stem in NETWORKS)
     section = comparison(reports, f"oarlock bench {names} --preset {preset} "
                                   f"--dataflow {config.dataflow} --compare {page.name}")
-    page.write_text(insert(text, section, page), encoding="utf-8")
+    page.write_text(with_section(section), encoding="utf-8")
 
 
 def report(results: Iterable[dict[str, Any]], command: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..sim.reference import Rounding
 from . import cache
-from .config import DATAFLOWS, load_config
+from .config import DATAFLOWS, DEFAULT_PRESET, load_config
 from .runner import run_model
 
 
@@ -28,7 +28,7 @@ ACCESSES = (
 )
 
 
-def compare(path: str | Path, inputs: np.ndarray | None = None, *, preset: str = "ulx3s-85f",
+def compare(path: str | Path, inputs: np.ndarray | None = None, *, preset: str = DEFAULT_PRESET,
             rounding: Rounding = "single", file: Path | None = None,
             dataflows: Iterable[str] = DATAFLOWS,
             progress: cache.Progress = cache.no_progress) -> dict[str, Any]:

@@ -221,10 +221,11 @@ PRESETS: dict[str, ArrayConfig] = {
     "tiny": ArrayConfig(rows=4, cols=4, ifmap_depth=32, word_bytes=8, buffer_bytes=32768, lanes=2,
                         parameter_depth=1024, program_depth=2048, clock_hz=50_000_000),
     "ulx3s-85f": ArrayConfig(rows=12, cols=12, ifmap_depth=32),
-    # What of it places and routes in minutes (docs/area.md).
-    "ulx3s-85f-8x8": ArrayConfig(rows=8, cols=8, ifmap_depth=32, buffer_bytes=65536, lanes=4,
-                                 parameter_depth=2048, counters=False, run_length=False,
-                                 clock_hz=60_000_000),
+    # The same array with what an 85F has beside it: twelve of 156 multipliers for lanes, 64 of 208
+    # block RAMs for all that is not a PE (docs/area.md).
+    "ulx3s-85f-three-lanes": ArrayConfig(
+        rows=12, cols=12, ifmap_depth=16, psum_width=24, buffer_bytes=65536, lanes=3, lane_depth=8,
+        parameter_depth=2048, counters=False, run_length=False, clock_hz=56_250_000),
     "ulx3s-25f": _ECP5_25F,
     "orangecrab-25f": _ECP5_25F,
     # All of four SPRAMs: 48 kB for activations, 64 kB for weights.

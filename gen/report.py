@@ -13,7 +13,7 @@ import numpy as np
 
 from ..hw import isa
 from . import cache
-from .config import ArrayConfig, load_config
+from .config import DEFAULT_PRESET, ArrayConfig, load_config
 from .counts import layer_counts
 from .energy import EnergyTable, energies
 from .errors import OarlockError
@@ -91,9 +91,10 @@ def _priced(counts: Mapping[str, int], config: ArrayConfig, table: EnergyTable,
 
 
 def measure(
-    model: Path, inputs: np.ndarray | None = None, *, table: EnergyTable, preset: str = "ulx3s-85f",
-    config: ArrayConfig | None = None, rounding: Rounding = "single", rate: float = 1.0,
-    link_pj_per_bit: float = LINK_PJ_PER_BIT, progress: cache.Progress = cache.no_progress,
+    model: Path, inputs: np.ndarray | None = None, *, table: EnergyTable,
+    preset: str = DEFAULT_PRESET, config: ArrayConfig | None = None,
+    rounding: Rounding = "single", rate: float = 1.0, link_pj_per_bit: float = LINK_PJ_PER_BIT,
+    progress: cache.Progress = cache.no_progress,
 ) -> dict[str, Any]:
     """Run one inference and return everything that a report shows, as plain values.
 

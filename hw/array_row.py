@@ -150,16 +150,17 @@ class ArrayRow(wiring.Component):
                            sum_width=self.sum_width, zero_gating=self.zero_gating)
                for column in range(self.cols)]
         first = pes[0]
-        tag_valid, tag = Signal(reset_less=True), Signal(8, reset_less=True)
-        bus = Signal(first.load.shape())
-        m.d.sync += [tag_valid.eq(load.valid), tag.eq(load.tag - own.tag)]
+        tag  = Signal(8, reset_less=True)
+        lane = Signal(first.load.shape())
+        m.d.sync += tag.eq(load.tag - own.tag)
         m.d.comb += [
-            bus.valid.eq(load.valid),
-            bus.sync.eq(load.sync),
-            bus.start.eq(load.start),
-            bus.activation.eq(load.lanes[own.lane[:exact_log2(self.word_bytes)]]),
+            lane.valid.eq(load.valid),
+            lane.sync.eq(load.sync),
+            lane.start.eq(load.start),
+            lane.activation.eq(load.lanes[own.lane[:exact_log2(self.word_bytes)]]),
         ]
-        bus = delay(m, bus, 2, name="bus")
+        tagged = delay(m, lane, 1, name="lane")
+        bus    = delay(m, tagged, 1, name="bus")
 
         # Which PEs take part: the filters of the last block may end within it.
         exists  = mac.below | (mac.at & own.below_last)
@@ -188,7 +189,7 @@ class ArrayRow(wiring.Component):
         counts = {"took": [], "done": [], "gated": []}
         for column, pe in enumerate(pes):
             m.d.comb += [
-                pe.tag_valid.eq(tag_valid),
+                pe.tag_valid.eq(tagged.valid),
                 pe.tag.eq(tag),
                 pe.load.eq(bus),
                 pe.column_tag.eq(tags.columns[column]),

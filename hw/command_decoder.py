@@ -160,7 +160,7 @@ class CommandDecoder(wiring.Component):
         header  = Signal(COMMAND)
         address = Signal(32)
         count   = Signal(32)     # of words, or of those still to come
-        more    = Signal()       # there are some
+        more    = Signal()       # there are some: no comparison of 32 bits in what follows
         status  = Signal(4)
         taken   = Signal()
         m.d.comb += taken.eq(self.i.valid & self.i.ready)

@@ -102,7 +102,7 @@ def netlist(request: pytest.FixtureRequest,
     for name, text in twins(family, verilog).items():
         (folder / name).write_text(text)
     script = [*read_commands(family, verilog), f"hierarchy -top {TOP}",
-              *(command.format(top=TOP) for command in FAMILIES[family].synth), "check -assert",
+              *FAMILIES[family].synthesis(TOP), "check -assert",
               "write_verilog -noattr netlist.v"]
     (folder / "synth.ys").write_text("\n".join(script) + "\n")
     yosys = find_tool("yosys")

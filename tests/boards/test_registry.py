@@ -20,7 +20,7 @@ from oarlock.hw.micro_commands import microprogram
 def test_a_board_has_a_preset(name: str) -> None:
     board = BOARDS[name]
     assert board.name == name
-    assert board.preset_name == {"ulx3s-85f": "ulx3s-85f-8x8"}.get(name, name)
+    assert board.preset_name == {"ulx3s-85f": "ulx3s-85f-three-lanes"}.get(name, name)
     assert board.config is PRESETS[board.preset_name]
     assert abs(board.divisor * board.baud / board.clock_hz - 1) <= 0.02
 

@@ -99,6 +99,7 @@ def run_in_order(config, descriptors, filters, parameters, x, in_base, out_base,
                 result["gated"] += ctx.get(engine.events.macs_gated)
                 assert cycles < limit, "the engine is not done"
             result["cycles"].append(cycles)
+        # The last write is read from two cycles later on.
         await ctx.tick()
         out = b""
         ctx.set(buffer.host_read.valid, 1)
