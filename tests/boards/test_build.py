@@ -20,6 +20,15 @@ from oarlock.gen.config import load_config
 
 NAME = "orangecrab-25f"
 
+#: Writes a netlist of one PE's block RAM and one of the link's.
+YOSYS = """
+if argv == ["--version"]:
+    print("Yosys 0.55")
+    sys.exit()
+cells = {name: {"type": "DP16KD", "attributes": {}}
+         for name in ("core.array.row_0.pe_0.filter.0.0", "core.link.fifo.0.0")}
+Path("top.json").write_text(json.dumps({"modules": {"top": {"cells": cells}}}))
+"""
 #: Writes a report with the frequency of the seed.
 NEXTPNR = """
 if argv == ["--version"]:
@@ -46,7 +55,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    fake(folder, "yosys", "if argv == ['--version']: print('Yosys 0.55')\n")
+    fake(folder, "yosys", YOSYS)
     fake(folder, "nextpnr-ecp5", NEXTPNR)
     fake(folder, "ecppack", PACK)
     return folder
@@ -71,6 +80,8 @@ def test_a_build_that_meets_its_clock(tools: Path, tmp_path: Path,
         "board": NAME, "lut": 1, "ff": 2, "dsp": 3, "bram": 4, "clock_hz": 60_000_000,
         "achieved_hz": 60_010_000, "met": True, "bitstream": f"{NAME}.bit"}
     assert report["tools"]["yosys"] == "0.55"
+    cells = json.loads((out / "work" / "top.json").read_text())["modules"]["top"]["cells"]
+    assert ["BEL" in cell["attributes"] for cell in cells.values()] == [True, False]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["digest"] == report["digest"] == f"{BOARDS[NAME].config.digest:016x}"
     assert [port["name"] for port in manifest["ports"]] == [
