@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from . import isa
 from .delay import delay
 from .descriptor import layout
-from .processing_element import ProcessingElement, activation_layout
+from .processing_element import ProcessingElement, activation_layout, bank_access
 from .shared import instantiate
 
 
@@ -162,30 +162,37 @@ class ArrayRow(wiring.Component):
         tagged = delay(m, lane, 1, name="lane")
         bus    = delay(m, tagged, 1, name="bus")
 
+        # What goes to all PEs is told before the register from which it goes: behind that are
+        # nothing but wires, long ones.
+
         # Which PEs take part: the filters of the last block may end within it.
-        exists  = mac.below | (mac.at & own.below_last)
-        active  = Signal(self.cols)
-        with m.If(mac.valid & own.used):
-            m.d.comb += active.eq(mac.whole | (mac.part & exists.replicate(self.cols)))
+        exists  = self.mac.below | (self.mac.at & own.below_last)
+        takes   = Signal(self.cols)
+        with m.If(self.mac.valid & own.used):
+            m.d.comb += takes.eq(self.mac.whole | (self.mac.part & exists.replicate(self.cols)))
+        active  = delay(m, takes, 1, name="active")
+
+        # Which of them take a weight, and which weight of the word it is.
+        word    = self.filter
+        weight  = delay(m, word.weights[self.index[:2]], 1, name="weight")
+        mine    = word.valid & (word.block == self.index[2:])
+        writes  = delay(m, word.columns & mine.replicate(self.cols), 1, name="writes")
 
         # What acts in later stages of the PEs is delayed here, once for all of them.
         s1_filter = Signal.like(mac.filter, reset_less=True)
         m.d.sync += s1_filter.eq(mac.filter)
-        accumulate, adds = Signal(first.accumulate.shape()), Signal(first.drain.shape())
-        m.d.comb += [
-            accumulate.valid.eq(mac.valid),
-            accumulate.first.eq(mac.first),
-            accumulate.bank.eq(mac.bank),
-            accumulate.u.eq(mac.u),
-            adds.add.eq(drain.valid & own.used & (drain.group == own.group)),
-            adds.bank.eq(drain.bank),
-            adds.u.eq(drain.u),
-        ]
-        accumulate = delay(m, accumulate, ProcessingElement.SUM_STAGE, name="accumulate")
-        adds = delay(m, adds, ProcessingElement.SUM_STAGE, name="adds")
+        banks = Signal(first.banks.shape())
+        adds  = drain.valid & own.used & (drain.group == own.group)
+        for bank, access in enumerate(banks):
+            accumulates = mac.valid & (mac.bank == bank)
+            m.d.comb += [
+                access.accumulate.eq(accumulates),
+                access.drain.eq(adds & (drain.bank == bank)),
+                access.u.eq(Mux(accumulates, mac.u, drain.u)),
+            ]
+        banks    = delay(m, banks, ProcessingElement.SUM_STAGE, name="banks")
+        sets     = delay(m, mac.first, ProcessingElement.SUM_STAGE, name="first")
 
-        weight = filters.weights[self.index[:2]]
-        mine   = filters.valid & (filters.block == self.index[2:])
         counts = {"took": [], "done": [], "gated": []}
         for column, pe in enumerate(pes):
             m.d.comb += [
@@ -194,14 +201,14 @@ class ArrayRow(wiring.Component):
                 pe.load.eq(bus),
                 pe.column_tag.eq(tags.columns[column]),
                 pe.span.eq(tags.span),
-                pe.filter_write.valid.eq(mine & filters.columns[column]),
+                pe.filter_write.valid.eq(writes[column]),
                 pe.filter_write.address.eq(filters.address),
                 pe.filter_write.weight.eq(weight),
                 pe.mac.active.eq(active[column]),
                 pe.mac.position.eq(mac.position),
                 pe.filter_address.eq(s1_filter),
-                pe.accumulate.eq(accumulate),
-                pe.drain.eq(adds),
+                pe.first.eq(sets),
+                pe.banks.eq(banks),
                 pe.sum_in.eq(self.sum_in[column]),
                 self.sum_out[column].eq(pe.sum_out),
             ]
@@ -214,7 +221,7 @@ class ArrayRow(wiring.Component):
         totals = {name: sum(signals) for name, signals in counts.items()}
         totals["ifmap_reads"] = sum(active[column] for column in range(self.cols))
         totals["psum_updates"] = Mux(s1_first, 0, totals["done"])
-        totals["psum_drains"] = Mux(adds.add, self.cols, 0)
+        totals["psum_drains"] = Mux(banks[0].drain | banks[1].drain, self.cols, 0)
         for name, value in totals.items():
             total = Signal(5, name=f"{name}_total", reset_less=True)
             m.d.sync += total.eq(value)

@@ -98,11 +98,7 @@ class IfmapLoader(wiring.Component):
         whole     = Signal()
         last_c    = nest.last_c_chunk
         # The descriptor holds before the first beat, so what it implies can be a register.
-        begins = Signal()
-        m.d.sync += [
-            one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1)),
-            begins.eq(self.start),
-        ]
+        m.d.sync += one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1))
         m.d.comb += [
             whole.eq(nest.first_q | ~one_pass),
             nest.start.eq(self.start),
@@ -169,7 +165,7 @@ class IfmapLoader(wiring.Component):
         def fits(count, name):
             count = count[:len(entries)]
             left  = Signal(signed(len(entries) + 1), name=f"left_{name}")
-            with m.If(begins):
+            with m.If(nest.begins):
                 # Nothing is in use, and a pass that did not fit at all would wait for ever.
                 m.d.sync += left.eq(
                     Mux(count > self.ifmap_depth, 0, self.ifmap_depth - count))
@@ -197,7 +193,7 @@ class IfmapLoader(wiring.Component):
                 with m.If(last_c & nest.last_r_chunk & nest.last_q & nest.last_strip
                           & nest.last_tile):
                     m.d.sync += self.busy.eq(0)
-        with m.If(begins):
+        with m.If(nest.begins):
             m.d.sync += self.busy.eq(1)
 
         # Addresses to activations. Bytes to the edges of the image: of the first column, and of

@@ -59,6 +59,8 @@ class LoopNest(wiring.Component):
         The loop is at its first, its last iteration.
     next_first_<loop>, next_last_<loop> : ``Out(1)``
         If ``ahead``: likewise, in the next iteration.
+    begins : ``Out(1)``
+        If ``ahead``: ``start`` was set in the cycle before.
     index_<loop> : ``Out``
         Of the loops in ``indexed``.
     """
@@ -71,6 +73,8 @@ class LoopNest(wiring.Component):
         self.ahead = ahead
 
         members = {"start": In(1), "advance": In(1)}
+        if ahead:
+            members |= {"begins": Out(1)}
         for loop, width in self.loops.items():
             members |= {f"count_{loop}": In(width), f"first_{loop}": Out(1), f"last_{loop}": Out(1)}
             if ahead:
@@ -98,9 +102,8 @@ class LoopNest(wiring.Component):
         counts = Signal()
         m.d.comb += counts.eq(self.advance)
         if self.ahead:
-            begins = Signal()
-            m.d.sync += begins.eq(self.start)
-            m.d.comb += counts.eq(self.advance | begins)
+            m.d.sync += self.begins.eq(self.start)
+            m.d.comb += counts.eq(self.advance | self.begins)
 
         def seen(value, name):
             if not self.ahead:

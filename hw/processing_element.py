@@ -10,11 +10,20 @@ from .pipelined_multiplier import PipelinedMultiplier
 from .shared import instantiate
 
 
-__all__ = ["ProcessingElement", "activation_layout"]
+__all__ = ["ProcessingElement", "activation_layout", "bank_access"]
 
 
 #: An entry of the ifmap scratchpad. A hole is a place where the layer has no channel.
 activation_layout = data.StructLayout({"value": signed(9), "hole": 1})
+
+
+def bank_access(*, psum_depth):
+    """Lay out what happens to a bank of partial sums in a cycle.
+
+    A MAC goes to entry ``u`` (``accumulate``), or the chain takes a copy of it (``drain``), or
+    neither: a bank has one address.
+    """
+    return data.StructLayout({"u": range(psum_depth), "accumulate": 1, "drain": 1})
 
 
 class ProcessingElement(wiring.Component):
@@ -52,11 +61,11 @@ class ProcessingElement(wiring.Component):
         Cycle 0: ``active`` (this PE takes part) and the ring position of the activation.
     filter_address : ``In``
         Cycle 1.
-    accumulate : ``In(StructLayout)``
-        Cycle ``SUM_STAGE``: ``valid``, ``bank``, ``u``, and ``first``: overwrite instead of adding.
-    drain : ``In(StructLayout)``
-        Cycle ``SUM_STAGE``: ``bank``, ``u``, and ``add``: this row has a share in the sum passing
-        by.
+    first : ``In(1)``
+        Cycle ``SUM_STAGE``: the MAC overwrites instead of adding.
+    banks : ``In(ArrayLayout(bank_access(psum_depth=psum_depth), 2))``
+        Cycle ``SUM_STAGE``: ``accumulate`` in the bank to which the MAC goes, ``drain`` in the one
+        from which this row has a share in the sum passing by.
     sum_in, sum_out : ``In(signed(sum_width))``, ``Out(signed(sum_width))``
         The chain; one cycle a link. What a drain slot reads is added to the ``sum_in`` of cycle
         :attr:`CHAIN_STAGE`.
@@ -81,7 +90,6 @@ class ProcessingElement(wiring.Component):
         self.zero_gating = zero_gating
 
         position = range(ifmap_depth)
-        partial_sum = {"bank": 1, "u": range(psum_depth)}
         super().__init__({
             "tag_valid": In(1),
             "tag": In(8),
@@ -93,8 +101,8 @@ class ProcessingElement(wiring.Component):
                 "valid": 1, "address": range(filter_depth), "weight": signed(8)})),
             "mac": In(data.StructLayout({"active": 1, "position": position})),
             "filter_address": In(range(filter_depth)),
-            "accumulate": In(data.StructLayout({"valid": 1, "first": 1, **partial_sum})),
-            "drain": In(data.StructLayout({"add": 1, **partial_sum})),
+            "first": In(1),
+            "banks": In(data.ArrayLayout(bank_access(psum_depth=psum_depth), 2)),
             "sum_in": In(signed(sum_width)),
             "sum_out": Out(signed(sum_width)),
             "took": Out(1),
@@ -169,29 +177,25 @@ class ProcessingElement(wiring.Component):
             s4_product.eq(multiplier.o),
         ]
 
-        # Cycle 4: accumulate in one bank, drain the other. A bank has one read port; it never does
-        # both. What is read for the chain waits in a register of its bank, which a slot that is not
-        # of this row leaves at 0.
+        # Cycle 4: accumulate in one bank, drain the other. What is read for the chain waits in a
+        # register of its bank, which is 0 after a slot that is not of this row.
         held    = Array(Signal(signed(self.psum_width), name=f"held_{bank}") for bank in range(2))
         updated = Signal(signed(self.psum_width))
-        m.d.comb += updated.eq(Mux(self.accumulate.first, 0, held[self.accumulate.bank])
-                               + s4_product)
+        m.d.comb += updated.eq(Mux(self.first, 0, held[self.banks[1].accumulate]) + s4_product)
         s5_drained = []
-        for bank in range(2):
+        for bank, access in enumerate(self.banks):
             m.submodules[f"psum_{bank}"] = psum = Memory(
                 shape=signed(self.psum_width), depth=self.psum_depth, init=[])
             read, write = psum.read_port(domain="comb"), psum.write_port()
-            accumulates = self.accumulate.valid & (self.accumulate.bank == bank)
             m.d.comb += [
-                read.addr.eq(Mux(accumulates, self.accumulate.u, self.drain.u)),
+                read.addr.eq(access.u),
                 held[bank].eq(read.data),
-                write.addr.eq(self.accumulate.u),
+                write.addr.eq(access.u),
                 write.data.eq(updated),
-                write.en.eq(accumulates & (s4_fires | self.accumulate.first)),
+                write.en.eq(access.accumulate & (s4_fires | self.first)),
             ]
             drained = register(signed(self.psum_width), f"s5_drained_{bank}")
-            m.d.sync += drained.eq(
-                Mux(self.drain.add & (self.drain.bank == bank), held[bank], 0))
+            m.d.sync += drained.eq(Mux(access.drain, held[bank], 0))
             s5_drained.append(drained)
 
         # Cycle 5: the chain.

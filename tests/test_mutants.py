@@ -48,8 +48,8 @@ import test_systolic_engine
 CONV_MUTANTS = {
     "the first MAC adds to what was there": (
         processing_element.ProcessingElement, array_row,
-        "Mux(self.accumulate.first, 0, held[self.accumulate.bank])",
-        "held[self.accumulate.bank]", "one PE"),
+        "Mux(self.first, 0, held[self.banks[1].accumulate])",
+        "held[self.banks[1].accumulate]", "one PE"),
     "a tag too many matches": (
         processing_element.ProcessingElement, array_row,
         "(distance < self.span)", "(distance <= self.span)", "diagonals"),
@@ -58,8 +58,8 @@ CONV_MUTANTS = {
         "self.mac.active & ~ifmap_read.data.hole", "self.mac.active",
         "channels on lanes, the last is short"),
     "the chain adds both banks": (
-        processing_element.ProcessingElement, array_row,
-        "self.drain.add & (self.drain.bank == bank)", "self.drain.add", "no gating"),
+        array_row.ArrayRow, processing_array,
+        "adds & (drain.bank == bank)", "adds", "no gating"),
     "the chain adds every group": (
         array_row.ArrayRow, processing_array,
         "& (drain.group == own.group)", "",

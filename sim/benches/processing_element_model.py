@@ -61,10 +61,14 @@ class Model:
                 mac["weight"] = self.filter[tokens["filter_address"]]
         shown = took, done, gated, self.sum_out
 
-        self._accumulate(self.macs[-1], tokens["accumulate"])
-        addend, drain = self.drained, tokens["drain"]
+        addend = self.drained
         self.sum_out = None if addend is None else _wrap(tokens["sum_in"] + addend, self.sum_width)
-        self.drained = self.psums[drain["bank"]][drain["u"]] if drain["add"] else 0
+        self.drained = 0
+        for psums, access in zip(self.psums, tokens["banks"], strict=True):
+            if access["accumulate"]:
+                self._accumulate(self.macs[-1], psums, access["u"], first=tokens["first"])
+            if access["drain"]:
+                self.drained = psums[access["u"]]
 
         # Cycle 0: the activation is read before this cycle's write.
         entering = None
@@ -85,15 +89,13 @@ class Model:
             self.position = (position + took) % self.sizes[0]
         return shown
 
-    def _accumulate(self, mac: dict[str, Any] | None, token: Tokens) -> None:
+    def _accumulate(self, mac: dict[str, Any] | None, bank: list[int | None], u: int, *,
+                    first: bool) -> None:
         """Cycle SUM_STAGE: the product reaches the bank."""
-        if not token["valid"]:
-            return
-        bank, u = self.psums[token["bank"]], token["u"]
         weight = mac["weight"] if mac is not None else None
         product = mac["value"] * weight if mac is not None and weight is not None else 0
         before = bank[u]
-        if token["first"]:
+        if first:
             bank[u] = product + ((before or 0) if self.fault == "first" else 0)
         elif before is not None:
             bank[u] = _wrap(before + product, self.psum_width)
@@ -141,12 +143,16 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
             u = rng.randrange(psum_depth)
             coming = [(other["bank"], other["u"]) for other in under_way if other]
             new = model.psums[bank][u] is None and (bank, u) not in coming
-            token = {"valid": 1, "first": int(new or rng.random() < 0.2), "bank": bank, "u": u}
+            token = {"first": int(new or rng.random() < 0.2), "bank": bank, "u": u}
         under_way.insert(0, token)
-        accumulate = under_way.pop()
-        drained, u = rng.randrange(2), rng.randrange(psum_depth)
-        if accumulate is not None:
-            drained = 1 - accumulate["bank"]
+        mac = under_way.pop()
+        banks = [{"u": rng.randrange(psum_depth), "accumulate": 0, "drain": 0} for _ in range(2)]
+        drained = rng.randrange(2)
+        if mac is not None:
+            drained = 1 - mac["bank"]
+            banks[mac["bank"]] |= {"u": mac["u"], "accumulate": 1}
+        known_sum = model.psums[drained][banks[drained]["u"]] is not None
+        banks[drained]["drain"] = int(known_sum and rng.random() < 0.8)
         yield {
             "tag_valid": tag_valid, "column_tag": column_tag, "span": span,
             "tag": (column_tag + near) % 256 if rng.random() < 0.9 else rng.randrange(256),
@@ -154,9 +160,7 @@ def stimulus(rng: random.Random, model: Model, *, cycles: int, p_idle: float) ->
             "mac": {"active": int(active),
                     "position": rng.choice(known) if active else rng.randrange(ifmap_depth)},
             "filter_address": rng.randrange(filter_depth),
-            "accumulate": accumulate or {"valid": 0, "first": rng.randrange(2),
-                                         "bank": rng.randrange(2), "u": rng.randrange(psum_depth)},
-            "drain": {"add": int(model.psums[drained][u] is not None and rng.random() < 0.8),
-                      "bank": drained, "u": u},
+            "first": mac["first"] if mac is not None else rng.randrange(2),
+            "banks": banks,
             "sum_in": rng.choice([0, rng.randint(-limit, limit - 1)]),
         }
