@@ -12,6 +12,7 @@ import numpy as np
 
 from .config import ArrayConfig
 from .conv_shape import KINDS, ConvShape, conv_shape, variant
+from .sum_width import Split
 
 
 __all__ = [
@@ -173,6 +174,7 @@ def bound_cycles(shape: ConvShape, config: ArrayConfig) -> int:
 def search(
     shape: ConvShape, config: ArrayConfig, *, max_entries: int | None = None,
     kinds: frozenset[str] = frozenset(KINDS), one_step: bool = False,
+    splits: frozenset[Split] | None = None,
 ) -> list[Mapping]:
     """Return the best mappings of a convolution, the fastest first.
 
@@ -190,13 +192,15 @@ def search(
         Variants to consider, of :data:`oarlock.gen.conv_shape.KINDS`.
     one_step : :class:`bool`
         Only mappings of a single step, after which partial sums can stay in the array.
+    splits : set of :data:`.Split`, optional
+        Only mappings that divide terms so among rows; see :func:`.narrow_splits`.
 
     Raises
     ------
     MappingError
         If no mapping fits.
     """
-    return fitting(_search(shape, config, kinds, one_step), shape, config, max_entries)
+    return fitting(_search(shape, config, kinds, one_step, splits), shape, config, max_entries)
 
 
 def fitting(found: Iterable[AnyMapping], shape: ConvShape, config: ArrayConfig,
@@ -211,7 +215,7 @@ def fitting(found: Iterable[AnyMapping], shape: ConvShape, config: ArrayConfig,
 
 @lru_cache(maxsize=4096)
 def _search(shape: ConvShape, config: ArrayConfig, kinds: frozenset[str], one_step: bool,
-            ) -> tuple[Mapping, ...]:
+            splits: frozenset[Split] | None) -> tuple[Mapping, ...]:
     found = []
     for kind in KINDS:
         form = variant(shape, kind)
@@ -220,6 +224,9 @@ def _search(shape: ConvShape, config: ArrayConfig, kinds: frozenset[str], one_st
         table = _evaluate(form, config)
         if one_step:
             table = table[:, (table[TILES] == 1) & (table[PC] >= form.p) & (table[QC] >= form.q)]
+        if splits is not None:
+            table = table[:, [(kind, r_groups, lanes) in splits
+                              for r_groups, lanes in table[:2].T.tolist()]]
         found += [(form, row) for row in _front(table)]
         if kind == "pixels":
             break

@@ -23,6 +23,7 @@ from .plan import (
     plan_tiling,
     slice_channels,
 )
+from .sum_width import Split, narrow_splits
 from .tiles import output_shape
 
 
@@ -66,6 +67,12 @@ def _kinds(parts: list[Piece]) -> frozenset[str]:
     return frozenset(
         kind for kind in KINDS
         if all(shape is not None and variant(shape, kind) is not None for shape in shapes))
+
+
+def _splits(graph: Graph, tiling: Tiling, config: ArrayConfig) -> frozenset[Split] | None:
+    """Return the splits with which a layer's partial sums fit; see :func:`.narrow_splits`."""
+    slices = tuple(span for span, _ in tiling.channel_slices) if tiling.keeps else ()
+    return narrow_splits(tiling.task.layer, graph.tensors, config, slices)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,7 +125,8 @@ def _way(graph: Graph, memory: MemoryPlan, tiling: Tiling, config: ArrayConfig, 
     parts = pieces(graph, memory, tiling, samples=True)
     try:
         front = dataflow_of(config).search(main_shape(parts), config, max_entries=room,
-                                           kinds=_kinds(parts), one_step=tiling.keeps)
+                                           kinds=_kinds(parts), one_step=tiling.keeps,
+                                           splits=_splits(graph, tiling, config))
     except MappingError:
         return None
     height, width, outputs = output_shape(tiling.task, graph.tensors)
@@ -158,7 +166,9 @@ def plan_layers(graph: Graph, memory: MemoryPlan, config: ArrayConfig) -> list[L
         if (not tiling.keeps and tiling.step[2] == tiling.outputs
                 and tiling.outputs <= config.parameter_depth):
             try:
-                front = dataflow_of(config).search(main_shape(parts), config, kinds=_kinds(parts))
+                front = dataflow_of(config).search(
+                    main_shape(parts), config, kinds=_kinds(parts),
+                    splits=_splits(graph, tiling, config))
             except MappingError:
                 pass
         assert task.layer.op in ARRAY_OPS

@@ -218,10 +218,11 @@ def _search(shape: ConvShape, config: ArrayConfig, kinds: frozenset[str], one_st
 
 def search(
     shape: ConvShape, config: ArrayConfig, *, max_entries: int | None = None,
-    kinds: frozenset[str] = frozenset(KINDS), one_step: bool = False,
+    kinds: frozenset[str] = frozenset(KINDS), one_step: bool = False, splits: None = None,
 ) -> list[SystolicMapping]:
     """Return the best mappings of a convolution, the fastest first.
 
-    Parameters, order and errors are those of :func:`oarlock.gen.mapping.search`.
+    Parameters, order and errors are those of :func:`oarlock.gen.mapping.search`; an accumulator
+    has complete sums, so there are no splits.
     """
     return fitting(_search(shape, config, kinds, one_step), shape, config, max_entries)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from layer_networks import NetworkBuilder
-from oarlock.gen.config import load_config
+from oarlock.gen.config import ArrayConfig, load_config
 from oarlock.gen.network import Layer, Network
 from oarlock.gen.program import compile_network
-from oarlock.gen.sum_width import SumWidthError, sum_bits
+from oarlock.gen.sum_width import SumWidthError, narrow_splits, split_bits, sum_bits
 from oarlock.sim import reference
 
 
@@ -111,12 +111,17 @@ def test_ends_of_ranges(weights: list[int], zero_point: int, bits: int) -> None:
 
 @pytest.mark.parametrize("dataflow", ["row-stationary", "weight-stationary"])
 def test_a_layer_that_may_need_more_is_refused(dataflow: str) -> None:
-    network = NetworkBuilder((6, 6, 8), 1).conv(2, (1, 1)).conv(5, (3, 3)).network()
-    first, second = (sum_bits(layer, network.tensors) for layer in network.layers)
-    assert 16 < first < second
+    network = NetworkBuilder((6, 6, 80), 1).conv(20, (1, 1)).conv(5, (3, 3)).network()
 
-    def config(width: int) -> object:
+    def config(width: int) -> ArrayConfig:
         return load_config("tiny", dataflow=dataflow, psum_width=width)
+
+    # A row-stationary PE adds up the terms of its own filter rows and channels only.
+    first, second = (
+        min(split_bits(layer, network.tensors, config(32)).values())
+        if dataflow == "row-stationary" else sum_bits(layer, network.tensors)
+        for layer in network.layers)
+    assert 16 < first < second
 
     compile_network(network, config(second))
     with pytest.raises(SumWidthError) as refusal:
@@ -126,6 +131,51 @@ def test_a_layer_that_may_need_more_is_refused(dataflow: str) -> None:
         f"set it to {second} or more")
     with pytest.raises(SumWidthError, match=f"^op0_conv: .* {first} bits, and psum_width is 16; "):
         compile_network(network, config(16))
+
+
+def shares(layer: Layer, x: np.ndarray, r_groups: int, lanes: int) -> list[np.ndarray]:
+    """Return the sums of all PEs of a convolution's rows and lanes, from the reference."""
+    found = []
+    for part in range(r_groups):
+        for lane in range(lanes):
+            weights = np.zeros_like(layer.weights)
+            height = weights.shape[1] // r_groups
+            own = slice(part * height, (part + 1) * height)
+            weights[:, own, :, lane::lanes] = layer.weights[:, own, :, lane::lanes]
+            found.append(reference.accumulate_conv2d(x, weights, input_zero_point=-3))
+    return found
+
+
+@pytest.mark.parametrize("split", [("plain", 1, 1), ("plain", 1, 4), ("plain", 3, 1)])
+def test_bits_of_a_share_are_needed_and_enough(split: tuple[str, int, int]) -> None:
+    network = conv((3, 2, 10), zero_point=-3)
+    layer = network.layers[0]
+    bits = split_bits(layer, network.tensors, load_config("tiny"))[split]
+    found = shares(layer, extremes(network), *split[1:])
+    assert max(map(bits_of, found)) == bits
+    assert split == ("plain", 1, 1) or bits < sum_bits(layer, network.tensors)
+    if split[1:] == (1, 1):
+        assert bits == sum_bits(layer, network.tensors)
+    # In slices of channels, in each of which lanes begin anew.
+    cut = split_bits(layer, network.tensors, load_config("tiny"), ((0, 5), (5, 10)))[split]
+    x = extremes(network)
+    first, second = (x.copy() for _ in range(2))
+    first[..., 5:], second[..., :5] = -3, -3
+    rolled = replace(layer, weights=np.roll(layer.weights, -5, axis=3))
+    pairs = zip(shares(layer, first, *split[1:]),
+                shares(rolled, np.roll(second, -5, axis=3), *split[1:]), strict=True)
+    assert max(bits_of(a + b) for a, b in pairs) == cut
+
+
+def test_splits_are_asked_for_only_where_sums_are_too_narrow() -> None:
+    network = conv((3, 2, 10), zero_point=-3)
+    layer, tensors = network.layers[0], network.tensors
+    whole = sum_bits(layer, tensors)
+    assert narrow_splits(layer, tensors, load_config("tiny", psum_width=whole)) is None
+    narrow = load_config("tiny", psum_width=whole - 1)
+    splits = narrow_splits(layer, tensors, narrow)
+    assert splits and ("plain", 1, 1) not in splits and ("plain", 3, 1) in splits
+    assert narrow_splits(layer, tensors, replace(narrow, dataflow="weight-stationary")) is None
 
 
 def test_layers_of_the_vector_unit_are_not_asked() -> None:
