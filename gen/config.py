@@ -52,8 +52,8 @@ class ArrayConfig:
         Partial sums in each of a column's two banks, a power of two, 2 to 4096. Weight-stationary
         only.
     psum_width : :class:`int`
-        Bits of a partial sum, 16 to 32. A layer whose sums may need more is refused when it is
-        compiled.
+        Bits of a partial sum, 16 to 32. A layer whose sums may need more is divided among PEs when
+        it is compiled, or refused.
     word_bytes : :class:`int`
         Bytes the global buffer reads and writes a cycle: 4, 8, 16 or 32.
     buffer_bytes : :class:`int`
