@@ -225,7 +225,7 @@ PRESETS: dict[str, ArrayConfig] = {
     # block RAMs for all that is not a PE (docs/area.md).
     "ulx3s-85f-three-lanes": ArrayConfig(
         rows=12, cols=12, ifmap_depth=16, psum_width=24, buffer_bytes=65536, lanes=3, lane_depth=8,
-        parameter_depth=2048, counters=False, run_length=False, clock_hz=56_250_000),
+        parameter_depth=2048, counters=False, run_length=False, clock_hz=60_000_000),
     "ulx3s-25f": _ECP5_25F,
     "orangecrab-25f": _ECP5_25F,
     # All of four SPRAMs: 48 kB for activations, 64 kB for weights.

@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -80,7 +80,8 @@ class Collector(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.jobs = jobs = SyncFIFO(
+        # Buffered, so that a block RAM and its clock-to-output are on one side of a register.
+        m.submodules.jobs = jobs = SyncFIFOBuffered(
             width=Shape.cast(self.job.shape()).width, depth=self.depth)
         m.d.comb += [jobs.w_data.eq(self.job), jobs.w_en.eq(self.job_valid)]
 
@@ -117,7 +118,7 @@ class Collector(wiring.Component):
             starts.eq(self.valid & self.last),
             jobs.r_en.eq(starts),
             finished.eq(column == highest),
-            self.busy.eq(self.job_valid | jobs.r_rdy | writing | written),
+            self.busy.eq(self.job_valid | (jobs.level != 0) | writing | written),
         ]
         with m.If(starts):
             m.d.sync += [job.eq(jobs.r_data), column.eq(0), group.eq(0), writing.eq(1)]

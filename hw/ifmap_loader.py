@@ -96,11 +96,14 @@ class IfmapLoader(wiring.Component):
         # A window slides only if it stays in the scratchpad, that is, if the step is one pass.
         one_pass  = Signal()
         whole     = Signal()
+        beat      = Signal()
         last_c    = nest.last_c_chunk
         # The descriptor holds before the first beat, so what it implies can be a register.
         m.d.sync += one_pass.eq((conv.r_chunks == 1) & (conv.c_chunks == 1))
+        # Of the iteration that is seen, as what the nest says of it.
+        with m.If(beat | nest.begins):
+            m.d.sync += whole.eq(nest.next_first_q | ~one_pass)
         m.d.comb += [
-            whole.eq(nest.first_q | ~one_pass),
             nest.start.eq(self.start),
             nest.count_t.eq(conv.t_count),
             nest.other_t.eq(conv.t_count_last),
@@ -157,7 +160,6 @@ class IfmapLoader(wiring.Component):
         first_beat, last_beat = Signal(init=1), Signal()
         entries = Signal(range(self.ifmap_depth + 1))
         start   = Signal(range(self.ifmap_depth))
-        beat    = Signal()
         given   = Signal(signed(len(entries) + 1))
 
         # Whether a pass fits: what the scratchpads would have left beside those in use or on their
