@@ -193,7 +193,7 @@ def _synthesise(yosys: Tool, family: str, verilog: str, work: Path) -> None:
         *(f"setattr -mod -unset keep_hierarchy {name}" for name in rows),
         "flatten",
         "opt_clean -purge",
-        "tee -o check.txt check -assert",
+        "check -assert",
         f"tee -o stat.json stat -json -top {NAME}",
         f"write_json {NAME}.json",
     ]

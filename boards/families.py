@@ -52,7 +52,10 @@ class Family:
 
     def synthesis(self, top: str) -> list[str]:
         """Return ``synth`` for a top level."""
-        return [command.format(top=top) for command in self.synth]
+        # Yosys 0.70 hands logic to ABC in a new way, after which two registers may drive one wire
+        # (YosysHQ/yosys issue 6237). The old one is still there; other versions ignore the switch.
+        return ["scratchpad -set abc9.xaiger 1",
+                *(command.format(top=top) for command in self.synth)]
 
 
 # No memory is read where it is written in the same cycle (tests/sim/test_random_layers.py), so none
