@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from . import isa
 from .delay import delay
 from .descriptor import layout
-from .processing_element import ProcessingElement, activation_layout, bank_access
+from .processing_element import ProcessingElement, activation_layout
 from .shared import instantiate
 
 
