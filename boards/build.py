@@ -227,7 +227,7 @@ def _place_and_route(nextpnr: Tool, board: Board, work: Path, seed: int,
         "--timing-allow-fail",
     ], folder=work, log=work / f"nextpnr.{seed}.log", line=follow)
     report = json.loads((work / f"report.{seed}.json").read_text())
-    achieved = round(1e6 * _slowest(report["fmax"], board.clock_hz))
+    achieved = round(1e6 * _slowest(report["fmax"], board.target_hz))
     if achieved >= board.clock_hz or seed == 1:
         (work / f"{NAME}.routed").write_bytes((work / f"{NAME}.routed.{seed}").read_bytes())
     used = {kind: report["utilization"][cell] for kind, cell in family.resources.items()}
@@ -236,11 +236,11 @@ def _place_and_route(nextpnr: Tool, board: Board, work: Path, seed: int,
             "available": {kind: count["available"] for kind, count in used.items()}}
 
 
-def _slowest(fmax: dict[str, dict[str, float]], clock_hz: int) -> float:
+def _slowest(fmax: dict[str, dict[str, float]], target_hz: int) -> float:
     """Return the frequency in MHz that the clock of the accelerator reaches."""
     ours = [clock["achieved"] for clock in fmax.values()
-            if abs(clock["constraint"] * 1e6 / clock_hz - 1) < 0.01]
+            if abs(clock["constraint"] * 1e6 / target_hz - 1) < 0.01]
     if not ours:
-        raise OarlockError(f"nextpnr must report a clock of {clock_hz / 1e6:g} MHz, "
+        raise OarlockError(f"nextpnr must report a clock of {target_hz / 1e6:g} MHz, "
                            f"not {', '.join(fmax) or 'none'}")
     return min(ours)

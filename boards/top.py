@@ -83,7 +83,7 @@ class BoardTop(Elaboratable):
             m.submodules.pll = pll
             locked = pll.locked
             m.d.comb += clk.eq(pll.clk_o)
-            platform.add_clock_constraint(clk, board.clock_hz)
+            platform.add_clock_constraint(clk, board.target_hz)
         reset = Signal(init=1)
         m.submodules += FFSynchronizer(~locked, reset, init=1)
 

@@ -38,7 +38,7 @@ seed = int(argv[argv.index("--seed") + 1])
 cells = ["TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD"]
 mhz = json.loads((here / "mhz.json").read_text())[seed - 1]
 Path(argv[argv.index("--report") + 1]).write_text(json.dumps({
-    "fmax": {"clk": {"achieved": mhz, "constraint": 60.0},
+    "fmax": {"clk": {"achieved": mhz, "constraint": 63.0},
              "other": {"achieved": 500.0, "constraint": 25.0}},
     "utilization": {cell: {"used": n, "available": 10 * n} for n, cell in enumerate(cells, 1)}}))
 Path(argv[argv.index("--textcfg") + 1]).write_text(f"routed {seed}")
