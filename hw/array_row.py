@@ -70,7 +70,7 @@ class ArrayRow(wiring.Component):
     index : ``In(4)``
         Position from the top, constant; decides which weights of a filter word are for this row.
     row : ``In(layout(ROW_FIELDS))``
-        The row's part of the descriptor; stable while tokens are about.
+        The row's part of the descriptor; stable while tokens are about, and a cycle before.
     tags : ``In(StructLayout)``
         What the descriptor tells all rows alike, ``columns`` and ``span``, from the row above. It
         changes with or before the first token that it is for.

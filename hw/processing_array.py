@@ -30,7 +30,8 @@ class ProcessingArray(wiring.Component):
     -------
     row : ``In(layout(ROW_FIELDS)).array(rows)``
     tags : ``In(StructLayout)``
-        From the descriptor; stable while tokens are about. See :class:`ArrayRow`.
+        From the descriptor; stable while tokens are about, and a cycle before. See
+        :class:`ArrayRow`.
     load, mac, drain, filter : ``In(StructLayout)``
         Tokens; see :mod:`.array_row`.
     sideband : ``In(sideband)``

@@ -181,6 +181,8 @@ class Ports:
         self.dut.tags.value = bits_of(tags_layout(cols=len(column_tags)),
                                       {"columns": column_tags, "span": span})
         self.model.configure(rows, column_tags, span)
+        # A row takes its part into a register, and looks at tokens before they are in one.
+        await self.cycle(dict.fromkeys(self.shapes))
 
     async def cycle(self, tokens: dict[str, Token | None]) -> None:
         """Pass a cycle, with noise in the place of tokens that are not there."""
