@@ -69,7 +69,8 @@ class BoardTop(Elaboratable):
         # A domain of our own: that of the platform knows nothing of the PLL. Registers start from
         # their initial values; until the PLL has locked, the accelerator is held in reset.
         m.domains.sync = sync = ClockDomain(reset_less=True)
-        clk = Signal()
+        # Yosys would leave another name of this wire, and nextpnr a constraint for this one.
+        clk = Signal(attrs={"keep": 1})
         m.d.comb += sync.clk.eq(clk)
         if board.clock_hz == board.input_hz:
             locked = C(1, 1)
