@@ -117,6 +117,32 @@ def random_input(network: Network, seed: int) -> np.ndarray:
     return np.where(rng.random(tensor.shape) < 0.2, np.int8(tensor.zero_point), x)
 
 
+def extreme_inputs(network: Network) -> np.ndarray:
+    """Return inputs (N, H, W, C) that take every filter's sum as high and as low as it can be.
+
+    The window of one output lies in the image as a whole: at (1, 0) if that is larger than it.
+    """
+    layer = network.layers[0]
+    weights = layer.weights
+    assert weights is not None
+    _, h, w, c = network.tensors[layer.inputs[0]].shape
+    if layer.op == "fully_connected":
+        filters = weights.reshape(-1, h, w, c)
+    elif layer.op == "depthwise_conv":
+        # All channels at once: filter n of each.
+        filters = weights.reshape(*weights.shape[:2], c, -1).transpose(3, 0, 1, 2)
+    else:
+        filters = weights
+    size = filters.shape[1:3]
+    top = int(size[0] < h)
+    images = []
+    for sign in (1, -1):
+        image = np.zeros((len(filters), h, w, c), dtype=np.int8)
+        image[:, top:top + size[0], :size[1]] = np.where(sign * filters > 0, 127, -128)
+        images.append(image)
+    return np.concatenate(images)
+
+
 def program_of(network: Network, config: ArrayConfig, rounding: Rounding = "single") -> Program:
     """Compile a network."""
     program = compile_network(network, config, rounding)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from layer_networks import NetworkBuilder
+from layer_networks import NetworkBuilder, extreme_inputs
 from oarlock.gen.config import ArrayConfig, load_config
 from oarlock.gen.network import Layer, Network
 from oarlock.gen.program import compile_network
@@ -44,32 +44,6 @@ def accumulators(network: Network, x: np.ndarray) -> np.ndarray:
                       input_zero_point=zero_point)
 
 
-def extremes(network: Network) -> np.ndarray:
-    """Return inputs (N, H, W, C) that take every filter's sum as high and as low as it can be.
-
-    The window of one output lies in the image as a whole: at (1, 0) if that is larger than it.
-    """
-    layer = network.layers[0]
-    weights = layer.weights
-    assert weights is not None
-    _, h, w, c = network.tensors[layer.inputs[0]].shape
-    if layer.op == "fully_connected":
-        filters = weights.reshape(-1, h, w, c)
-    elif layer.op == "depthwise_conv":
-        # All channels at once: filter n of each.
-        filters = weights.reshape(*weights.shape[:2], c, -1).transpose(3, 0, 1, 2)
-    else:
-        filters = weights
-    size = filters.shape[1:3]
-    top = int(size[0] < h)
-    images = []
-    for sign in (1, -1):
-        image = np.zeros((len(filters), h, w, c), dtype=np.int8)
-        image[:, top:top + size[0], :size[1]] = np.where(sign * filters > 0, 127, -128)
-        images.append(image)
-    return np.concatenate(images)
-
-
 def bits_of(sums: np.ndarray) -> int:
     """Return the bits of two's complement that the largest of some numbers needs."""
     bits = 1
@@ -82,12 +56,13 @@ def bits_of(sums: np.ndarray) -> int:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bits_are_needed_and_enough(name: str, zero_point: int) -> None:
     network = NETWORKS[name](zero_point)
-    sums = accumulators(network, extremes(network))
+    sums = accumulators(network, extreme_inputs(network))
     assert bits_of(sums) == sum_bits(network.layers[0], network.tensors)
     # Whatever the sign of the weights.
     for sign in (1, -1):
         one = with_weights(network, sign * np.abs(network.layers[0].weights))
-        assert bits_of(accumulators(one, extremes(one))) == sum_bits(one.layers[0], one.tensors)
+        sums = accumulators(one, extreme_inputs(one))
+        assert bits_of(sums) == sum_bits(one.layers[0], one.tensors)
 
 
 def with_weights(network: Network, weights: np.ndarray) -> Network:
@@ -106,7 +81,7 @@ def test_ends_of_ranges(weights: list[int], zero_point: int, bits: int) -> None:
     network = with_weights(network, np.array([weights]))
     assert sum_bits(network.layers[0], network.tensors) == bits
     if any(weights):
-        assert bits_of(accumulators(network, extremes(network))) == bits
+        assert bits_of(accumulators(network, extreme_inputs(network))) == bits
 
 
 @pytest.mark.parametrize("dataflow", ["row-stationary", "weight-stationary"])
@@ -151,14 +126,14 @@ def test_bits_of_a_share_are_needed_and_enough(split: tuple[str, int, int]) -> N
     network = conv((3, 2, 10), zero_point=-3)
     layer = network.layers[0]
     bits = split_bits(layer, network.tensors, load_config("tiny"))[split]
-    found = shares(layer, extremes(network), *split[1:])
+    found = shares(layer, extreme_inputs(network), *split[1:])
     assert max(map(bits_of, found)) == bits
     assert split == ("plain", 1, 1) or bits < sum_bits(layer, network.tensors)
     if split[1:] == (1, 1):
         assert bits == sum_bits(layer, network.tensors)
     # In slices of channels, in each of which lanes begin anew.
     cut = split_bits(layer, network.tensors, load_config("tiny"), ((0, 5), (5, 10)))[split]
-    x = extremes(network)
+    x = extreme_inputs(network)
     first, second = (x.copy() for _ in range(2))
     first[..., 5:], second[..., :5] = -3, -3
     rolled = replace(layer, weights=np.roll(layer.weights, -5, axis=3))

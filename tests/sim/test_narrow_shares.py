@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from layer_networks import NetworkBuilder, program_of
+from layer_networks import NetworkBuilder, extreme_inputs, program_of
 from oarlock.gen import residency
 from oarlock.gen.config import ArrayConfig, load_config
 from oarlock.gen.graph import prepare
@@ -39,28 +39,14 @@ def device() -> Iterator[tuple[ArrayConfig, Simulator]]:
         yield config, simulator
 
 
-def extremes(network: Network) -> list[np.ndarray]:
-    """Return inputs that take the sums of the network's first filter as high and low as they go."""
-    layer = network.layers[0]
-    _, h, w, c = network.tensors[network.input].shape
-    filters = layer.weights[0].reshape(-1, c) if layer.op == "conv" else layer.weights[0]
-    size = layer.weights.shape[1:3] if layer.op == "conv" else (h, w)
-    window = filters.reshape(*size, c)
-    images = []
-    for sign in (1, -1):
-        image = np.zeros((1, h, w, c), dtype=np.int8)
-        image[0, :size[0], :size[1]] = np.where(sign * window > 0, 127, -128)
-        images.append(image)
-    return images
-
-
 def mismatches(device: tuple[ArrayConfig, Simulator], network: Network) -> int:
     """Return how many outputs are wrong."""
     config, simulator = device
     wrong = 0
     with Session(SimTransport(simulator), program_of(network, config, "single")) as session:
         session.load()
-        for x in extremes(network):
+        for image in extreme_inputs(network):
+            x = image[None]
             wrong += int((session.infer(x) != evaluate(network, x)[network.output]).sum())
     return wrong
 
